@@ -1,0 +1,70 @@
+# The only door: people and CI call the same targets. `make` alone lists them.
+
+VENV    ?= .venv
+PYTHON  ?= # an interpreter to build the environment with, instead of the first one that fits
+STAMP   := $(VENV)/.installed
+BIN     := $(VENV)/bin
+
+# NAME='value' where the variable was given, nothing where it was not.
+given = $(if $(2),$(1)='$(2)')
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test check bench soak format clean
+
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  make run takes PREDICTORS=n GATEWAYS=n MODEL=<name|directory|hub id> PORT=n DATA=<folder>;"
+	@echo "  everything else is an environment variable: docs/settings.md"
+
+install: $(STAMP) ## the environment alone (the others see to it themselves)
+
+run: $(STAMP) ## the whole service on this machine; Ctrl-C drains and stops it
+	@exec env \
+	  $(call given,PENSTOCK_LOCAL_PREDICTORS,$(PREDICTORS)) \
+	  $(call given,PENSTOCK_LOCAL_GATEWAYS,$(GATEWAYS)) \
+	  $(call given,PENSTOCK_MODEL,$(MODEL)) \
+	  $(call given,PENSTOCK_GATEWAY_PORT,$(PORT)) \
+	  $(call given,PENSTOCK_LOCAL_DATA,$(DATA)) \
+	  $(BIN)/python -m services.local
+
+test: $(STAMP) ## every test, against private Redis servers; ARGS="-k name" for some
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP) ## format, lint, types, and who imports whom
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP) ## measure on this machine; ARGS for a part of it
+	$(BIN)/python -m bench $(ARGS)
+
+soak: $(STAMP) ## jobs under random kills, each accounted for; SECONDS=n for a short one
+	$(BIN)/python -m tests.soak $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+
+format: $(STAMP) ## rewrite the sources as `make check` wants them
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove the environment and all caches, not the data of `make run`
+	rm -rf $(VENV) build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache \
+	  .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Once, and again when what is to be installed has changed.
+$(STAMP): pyproject.toml constraints.txt
+	@for python in $(PYTHON) python3.11 python3.12 python3; do \
+	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+	  python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "Penstock needs Python 3.11 or newer and finds none: install one, or name it" >&2; \
+	  echo "with make PYTHON=/path/to/python3" >&2; \
+	  exit 1; \
+	fi; \
+	[ -x $(BIN)/python ] || { echo "$$python -m venv $(VENV)"; "$$python" -m venv $(VENV); }
+	@echo "Installing what constraints.txt names; the first time takes minutes."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  -c constraints.txt -e '.[local,dev]'
+	@touch $@
