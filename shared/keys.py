@@ -1,0 +1,96 @@
+"""Every key in Redis, named in one place.
+
+All keys of a partition share its hash tag, so that a script touches one slot; the partition
+is a function of the job id alone. There is one today.
+
+==============================  ======  ====================  ==================  ===========
+key after ``penstock:{P}:``     type    written by            read by             expires
+==============================  ======  ====================  ==================  ===========
+queue:<model>@<version>:<lane>  stream  submit, move          predictors          trimmed
+raw:<model>@<version>           stream  submit                preprocess workers  trimmed
+job:<id>                        hash    submit and onwards    everybody           retention
+outcomes:<id>                   hash    submit, settle        gateways            retention
+payload:<id>:<chunk>            string  submit, move          workers             acknowledge
+reply:<gateway>                 stream  finish                its gateway         1 minute
+load:<model>@<version>          hash    submit … acknowledge  submit, begin       trim at rest
+dead:<model>                    stream  begin                 operators           capped
+predictors                      hash    heartbeat             submit, begin       1 minute
+==============================  ======  ====================  ==================  ===========
+
+Fields of ``job:<id>`` (none over 64 bytes, so that Redis keeps the hash a listpack):
+
+=============  =====================================================================
+state          queued, running, succeeded, failed, canceled, expired
+model          ``<model>@<version>``
+print          the payload's fingerprint, 16 bytes
+rows           rows in the job
+left           rows without an outcome
+fresh          rows in chunks that were never begun
+good, bad,     rows that succeeded, failed, expired; absent while zero
+late
+at, begun,     submitted, first begun, completed: microseconds of the Redis clock
+done
+due            deadline on the same clock; absent without one
+keep           retention in milliseconds
+top            ``top_k`` of the answer; absent when 1
+admit, prep    microseconds before the submit
+batch, infer   microseconds of the last settled chunk
+watch          gateways to tell at the end
+c<chunk>       ``attempt tries open worker`` of a chunk that was begun
+attempt        the highest attempt of any chunk
+=============  =====================================================================
+
+``outcomes:<id>`` holds ``<chunk>`` (a whole chunk), ``<chunk>.<row>`` (a single row) and
+``layout`` (see :class:`shared.contract.Layout`).
+"""
+
+from typing import Final
+
+from shared.contract import GatewayId, JobId, Lane, ModelKey
+
+PARTITION: Final = "penstock:{0}:"
+PREDICTORS_GROUP: Final = "predictors"
+PREPROCESSORS_GROUP: Final = "preprocessors"
+PREDICTORS: Final = f"{PARTITION}predictors"
+
+
+def stream(model: ModelKey, lane: Lane) -> str:
+    """The stream a model's chunks wait in."""
+    if lane is Lane.RAW:
+        return f"{PARTITION}raw:{model}"
+    return f"{PARTITION}queue:{model}:{lane}"
+
+
+def group(lane: Lane) -> str:
+    """The consumer group that reads a lane."""
+    return PREPROCESSORS_GROUP if lane is Lane.RAW else PREDICTORS_GROUP
+
+
+def job(job_id: JobId) -> str:
+    """The record of a job."""
+    return f"{PARTITION}job:{job_id}"
+
+
+def outcomes(job_id: JobId) -> str:
+    """The outcomes of a job's rows."""
+    return f"{PARTITION}outcomes:{job_id}"
+
+
+def payload(job_id: JobId, chunk: int) -> str:
+    """The tensors of a chunk too large for its stream entry."""
+    return f"{PARTITION}payload:{job_id}:{chunk}"
+
+
+def reply(gateway: GatewayId) -> str:
+    """Where a gateway hears of the jobs it watches."""
+    return f"{PARTITION}reply:{gateway}"
+
+
+def load(model: ModelKey) -> str:
+    """Jobs and tokens of a model that are not yet acknowledged."""
+    return f"{PARTITION}load:{model}"
+
+
+def dead(model: ModelKey) -> str:
+    """What was given up, with the reason."""
+    return f"{PARTITION}dead:{model.name}"
