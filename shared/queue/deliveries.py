@@ -1,0 +1,327 @@
+"""A worker's verbs: receive, begin, settle, renew, reclaim, hand back, move, trim.
+
+Knows Redis and the contract; knows nothing of tensors or models. One object serves one model's
+streams under one worker name, which belongs to one start of one process.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+from redis.asyncio import Redis
+
+from shared import keys
+from shared.codec import encode_outcomes
+from shared.contract import (
+    Chunk,
+    Delivery,
+    EntryId,
+    Failure,
+    JobId,
+    Lane,
+    ModelKey,
+    Outcome,
+    Success,
+    Tenant,
+    WorkerName,
+)
+from shared.errors import DeadLettered
+from shared.queue.connection import BLOCK_MS, speaking_to_redis
+from shared.queue.scripts import Blobs, Script, chunk_wire
+
+FIRST_CURSOR: Final = "0-0"
+_SILENT_MS: Final = 60_000
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """A delivery whose next attempt is this worker's."""
+
+    delivery: Delivery
+    attempt: int
+    open_rows: tuple[int, ...]
+
+
+class BeginAnswer(msgspec.Struct, frozen=True):
+    """What became of the deliveries of a begin, and how much work there is."""
+
+    begun: tuple[Begun, ...]
+    suspects: tuple[Delivery, ...]
+    """Begun before by a process that did not finish them: begin each again, alone."""
+    dropped: tuple[Delivery, ...]
+    """Ended, expired or now another worker's: nothing is left to do here."""
+    queued_tokens: int
+    """Not acknowledged, in both lanes, what workers hold included."""
+    bulk_tokens: int
+    workers: int
+    """Alive for this model, this one included."""
+    expired_rows: int
+    given_up_rows: int
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """Outcomes of a begun delivery: of the whole chunk, or of one row."""
+
+    begun: Begun
+    outcomes: tuple[Outcome, ...]
+    row: int | None = None
+    batch_us: int = 0
+    inference_us: int = 0
+
+
+class DeliveryQueue:
+    """The streams of one model as one worker sees them."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        model: ModelKey,
+        worker: WorkerName,
+        lease_ms: int,
+        tries_limit: int,
+        lanes: Sequence[Lane] = (Lane.INTERACTIVE, Lane.BULK),
+    ) -> None:
+        self._redis = redis
+        self._model = model
+        self._worker = worker
+        self._lease_ms = lease_ms
+        self._tries_limit = tries_limit
+        self._lanes = lanes
+        self._open = Script("open")
+        self._begin = Script("begin")
+        self._settle = Script("settle")
+        self._renew = Script("renew")
+        self._reclaim = Script("reclaim")
+        self._hand_back = Script("hand_back")
+        self._move = Script("move")
+        self._heartbeat = Script("heartbeat")
+        self._trim = Script("trim")
+
+    async def open(self) -> None:
+        """Make the consumer groups, at the stream's very beginning; safe to repeat."""
+        await self._open(self._redis, model=str(self._model), lanes=list(self._lanes))
+
+    async def receive(self, counts: dict[Lane, int]) -> list[Delivery]:
+        """Lease what is there now, at most ``counts`` entries of each lane; never blocks."""
+        wanted = [(lane, count) for lane, count in counts.items() if count > 0]
+        with speaking_to_redis("receive"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for lane, count in wanted:
+                    pipe.xreadgroup(
+                        keys.group(lane),
+                        self._worker,
+                        {keys.stream(self._model, lane): ">"},
+                        count=count,
+                    )
+                answers: list[Any] = await pipe.execute()
+        return await self._deliveries(
+            (lane, entry)
+            for (lane, _), answer in zip(wanted, answers, strict=True)
+            for _, entries in answer
+            for entry in entries
+        )
+
+    async def wait(self) -> list[Delivery]:
+        """With empty hands: block, for one second at most, for one entry of each lane."""
+        streams: Any = {keys.stream(self._model, lane): ">" for lane in self._lanes}
+        lanes = {keys.stream(self._model, lane).encode(): lane for lane in self._lanes}
+        with speaking_to_redis("receive"):
+            answer: Any = await self._redis.xreadgroup(
+                keys.group(self._lanes[0]), self._worker, streams, count=1, block=BLOCK_MS
+            )
+        return await self._deliveries(
+            (lanes[stream], entry) for stream, entries in answer for entry in entries
+        )
+
+    async def adopt(self) -> list[Delivery]:
+        """All that the group holds under this worker's name: what a lost reply had given it."""
+        with speaking_to_redis("adopt"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for lane in self._lanes:
+                    pipe.xreadgroup(
+                        keys.group(lane), self._worker, {keys.stream(self._model, lane): "0"}
+                    )
+                answers: list[Any] = await pipe.execute()
+        return await self._deliveries(
+            (lane, entry)
+            for lane, answer in zip(self._lanes, answers, strict=True)
+            for _, entries in answer
+            for entry in entries
+        )
+
+    async def begin(self, deliveries: Sequence[Delivery], *, alone: bool = False) -> BeginAnswer:
+        """Begin deliveries just before their forward; see ``begin.lua`` for every case."""
+        blobs = Blobs()
+        given_up = Failure.of(DeadLettered(self._tries_limit))
+        answers, interactive, bulk, workers, expired, given_up_rows = await self._begin(
+            self._redis,
+            blobs,
+            model=str(self._model),
+            worker=self._worker,
+            alone=alone,
+            lease_us=self._lease_ms * 1_000,
+            tries_limit=self._tries_limit,
+            given_up=blobs.add(encode_outcomes([given_up])),
+            deliveries=[_wire(d) for d in deliveries],
+        )
+        pairs = list(zip(deliveries, answers, strict=True))
+        for delivery, answer in pairs:
+            if answer[0] == b"error":
+                raise RuntimeError(f"begin of job {delivery.job} failed in Redis: {answer[1]!r}")
+        return BeginAnswer(
+            begun=tuple(Begun(d, a[1], tuple(a[2:])) for d, a in pairs if a[0] == b"run"),
+            suspects=tuple(d for d, a in pairs if a[0] == b"suspect"),
+            dropped=tuple(d for d, a in pairs if a[0] in (b"gone", b"lost")),
+            queued_tokens=interactive + bulk,
+            bulk_tokens=bulk,
+            workers=workers,
+            expired_rows=expired,
+            given_up_rows=given_up_rows,
+        )
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[str]:
+        """Record outcomes exactly once: ``settled``, ``repeat``, ``gone`` or ``stale`` for each."""
+        blobs = Blobs()
+        wires = [_settlement(s, blobs) for s in settlements]
+        answers = await self._settle(
+            self._redis,
+            blobs,
+            model=str(self._model),
+            worker=self._worker,
+            settlements=wires,
+        )
+        for settlement, answer in zip(settlements, answers, strict=True):
+            if answer[0] == b"error":
+                job = settlement.begun.delivery.job
+                raise RuntimeError(f"settle of job {job} failed in Redis: {answer[1]!r}")
+        return [answer[0].decode() for answer in answers]
+
+    async def renew(self, deliveries: Sequence[Delivery]) -> set[EntryId]:
+        """Extend the leases that are still this worker's; the entries that are not."""
+        if not deliveries:
+            return set()
+        lost = await self._renew(
+            self._redis,
+            model=str(self._model),
+            worker=self._worker,
+            deliveries=[{"entry": d.entry, "lane": d.lane} for d in deliveries],
+        )
+        return {EntryId(entry.decode()) for entry in lost}
+
+    async def reclaim(self, lane: Lane, *, cursor: str, count: int) -> tuple[str, list[Delivery]]:
+        """Take over at most ``count`` deliveries whose lease ran out; the cursor for next time."""
+        after, entries = await self._reclaim(
+            self._redis,
+            model=str(self._model),
+            worker=self._worker,
+            lane=lane,
+            lease_ms=self._lease_ms,
+            cursor=cursor,
+            count=count,
+        )
+        pairs = ((lane, (entry, _fields(flat))) for entry, flat in entries)
+        return after.decode(), await self._deliveries(pairs)
+
+    async def hand_back(self, begun: Iterable[EntryId] = ()) -> int:
+        """Give everything not begun to whoever reclaims next; how many that were."""
+        kept = list(begun)
+        handed_back = 0
+        for lane in self._lanes:
+            handed_back += await self._hand_back(
+                self._redis, model=str(self._model), worker=self._worker, lane=lane, begun=kept
+            )
+        return handed_back
+
+    async def move(self, begun: Begun, chunk: Chunk, *, lane: Lane) -> str:
+        """Raw to model queue in one step: ``moved``, ``gone`` or ``stale``."""
+        blobs = Blobs()
+        wire = chunk_wire(chunk, blobs)
+        answer = await self._move(
+            self._redis,
+            blobs,
+            model=str(self._model),
+            worker=self._worker,
+            delivery=_wire(begun.delivery),
+            attempt=begun.attempt,
+            lane=lane,
+            chunk=wire,
+            trace=begun.delivery.trace,
+        )
+        return str(answer.decode())
+
+    async def heartbeat(self, *, tokens_per_s: float) -> None:
+        """Say that this worker is alive and how fast it is."""
+        await self._heartbeat(
+            self._redis,
+            worker=self._worker,
+            models=str(self._model),
+            tokens_per_s=round(tokens_per_s),
+        )
+
+    async def goodbye(self) -> None:
+        """Say that this worker is leaving."""
+        await self._heartbeat(self._redis, worker=self._worker, models="", tokens_per_s=0)
+
+    async def trim(self) -> None:
+        """Cut what the streams no longer need, forget consumers that are gone."""
+        await self._trim(self._redis, model=str(self._model), silent_ms=_SILENT_MS)
+
+    async def _deliveries(
+        self, entries: Iterable[tuple[Lane, tuple[bytes, dict[bytes, bytes]]]]
+    ) -> list[Delivery]:
+        """Deliveries of entries that have fields, with the payloads that are kept apart."""
+        known = [(lane, entry, fields) for lane, (entry, fields) in entries if fields]
+        apart = [fields for _, _, fields in known if b"payload" not in fields]
+        if apart:
+            names = [keys.payload(JobId(f[b"job"].decode()), int(f[b"chunk"])) for f in apart]
+            with speaking_to_redis("read payloads"):
+                payloads: Any = await self._redis.mget(names)
+            for fields, payload in zip(apart, payloads, strict=True):
+                fields[b"payload"] = payload or b""  # acknowledged meanwhile: begin will say so
+        return [_delivery(lane, entry, fields) for lane, entry, fields in known]
+
+
+def _fields(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _delivery(lane: Lane, entry: bytes, fields: dict[bytes, bytes]) -> Delivery:
+    return Delivery(
+        entry=EntryId(entry.decode()),
+        lane=lane,
+        job=JobId(fields[b"job"].decode()),
+        chunk=int(fields[b"chunk"]),
+        rows=int(fields[b"rows"]),
+        tokens=int(fields[b"tokens"]),
+        longest=int(fields[b"longest"]),
+        tenant=Tenant(fields[b"tenant"].decode()),
+        payload=fields[b"payload"],
+        trace=fields.get(b"trace", b"").decode(),
+        submitted_us=int(fields[b"at"]),
+    )
+
+
+def _wire(delivery: Delivery) -> dict[str, object]:
+    return {
+        "entry": delivery.entry,
+        "lane": delivery.lane,
+        "job": delivery.job,
+        "at": str(delivery.submitted_us),
+        "chunk": delivery.chunk,
+        "rows": delivery.rows,
+        "tokens": delivery.tokens,
+        "tenant": delivery.tenant,
+    }
+
+
+def _settlement(settlement: Settlement, blobs: Blobs) -> dict[str, object]:
+    good = sum(isinstance(outcome, Success) for outcome in settlement.outcomes)
+    return _wire(settlement.begun.delivery) | {
+        "attempt": settlement.begun.attempt,
+        "row": settlement.row,
+        "outcomes": blobs.add(encode_outcomes(settlement.outcomes)),
+        "good": good,
+        "bad": len(settlement.outcomes) - good,
+        "batch_us": settlement.batch_us,
+        "inference_us": settlement.inference_us,
+    }

@@ -1,0 +1,250 @@
+"""The gateway's verbs: submit, watch, cancel, drop, and the replies it hears.
+
+Knows Redis and the contract; knows nothing of HTTP. Every verb is safe to repeat.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from redis.asyncio import Redis
+
+from shared import keys
+from shared.codec import encode_layout
+from shared.contract import GatewayId, Job, JobId, Lane, ModelKey, Record
+from shared.errors import JobConflict, JobNotFound, JobNotTerminal, Overloaded, ServiceError
+from shared.queue.connection import BLOCK_MS, speaking_to_redis
+from shared.queue.records import parse_record
+from shared.queue.scripts import Blobs, Script, chunk_wire
+
+_REPLY_TTL_S: Final = 60
+_REPLIES_AT_ONCE: Final = 1_000
+
+
+class SubmitPolicy(msgspec.Struct, frozen=True):
+    """What every submit of this gateway carries."""
+
+    retention_ms: int
+    forward_limit_ms: int
+    queue_limit_tokens: int
+    """Tokens that one model may have queued or running."""
+    tenant_limit_tokens: int
+    """Of those, the tokens that one tenant may hold."""
+
+
+class Queued(msgspec.Struct, frozen=True):
+    """The job is in the queue; from now on it reaches exactly one terminal state."""
+
+    submitted_us: int
+
+
+class Known(msgspec.Struct, frozen=True):
+    """The same job was accepted before; this is where it stands."""
+
+    record: Record
+
+
+Submitted = Queued | Known | ServiceError
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A job has ended. ``record`` is absent where it was too large to come along."""
+
+    entry: str
+    job: JobId
+    record: Record | None
+
+
+class Depth(msgspec.Struct, frozen=True):
+    """What waits for a model, begun and not yet settled included."""
+
+    jobs: int
+    tokens: int
+    oldest_s: float
+
+
+class Worker(msgspec.Struct, frozen=True):
+    """A predictor as it last spoke of itself."""
+
+    name: str
+    models: tuple[str, ...]
+    tokens_per_s: float
+    seen_us: int
+
+
+class JobQueue:
+    """The queue as one gateway sees it."""
+
+    def __init__(self, redis: Redis, *, gateway: GatewayId, policy: SubmitPolicy) -> None:
+        self._redis = redis
+        self._gateway = gateway
+        self._policy = policy
+        self._submit = Script("submit")
+        self._watch = Script("watch")
+        self._open_replies = Script("open_replies")
+        self._cancel = Script("cancel")
+        self._drop = Script("drop")
+        self._depth = Script("depth")
+
+    async def submit(self, jobs: Sequence[Job], *, watch: bool) -> list[Submitted]:
+        """Accept ``jobs`` in one round trip; one answer for each, in order.
+
+        With ``watch`` this gateway hears of their end. A refusal (:class:`JobConflict`,
+        :class:`Overloaded`) is returned, not raised: it concerns one job only.
+
+        Raises:
+            QueueUnavailable: nothing is known of any of them; safe to repeat.
+        """
+        policy = self._policy
+        blobs = Blobs()
+        wires = [_wire(job, blobs) for job in jobs]
+        answers = await self._submit(
+            self._redis,
+            blobs,
+            watcher=self._gateway if watch else "",
+            retention_ms=policy.retention_ms,
+            forward_limit_us=policy.forward_limit_ms * 1_000,
+            queue_limit_tokens=policy.queue_limit_tokens,
+            tenant_limit_tokens=policy.tenant_limit_tokens,
+            jobs=wires,
+        )
+        return [_submitted(job, answer) for job, answer in zip(jobs, answers, strict=True)]
+
+    async def watch(self, jobs: Sequence[JobId], *, listen: bool) -> list[Record | None]:
+        """The records of ``jobs``, None where unknown; what is past its deadline expires here.
+
+        With ``listen`` this gateway hears of the end of those that are not terminal.
+        """
+        answers = await self._watch(
+            self._redis,
+            jobs=list(jobs),
+            gateway=self._gateway if listen else "",
+            forward_limit_us=self._policy.forward_limit_ms * 1_000,
+        )
+        return [parse_record(job, flat) for job, flat in zip(jobs, answers, strict=True)]
+
+    async def cancel(self, job_id: JobId) -> tuple[bool, Record]:
+        """End a job now; True when it is canceled, by this call or an earlier one.
+
+        Raises:
+            JobNotFound: no such record.
+        """
+        canceled, flat = await self._cancel(
+            self._redis, job=job_id, forward_limit_us=self._policy.forward_limit_ms * 1_000
+        )
+        record = parse_record(job_id, flat)
+        if record is None:
+            raise JobNotFound(job_id)
+        return bool(canceled), record
+
+    async def drop(self, job_id: JobId) -> None:
+        """Forget a terminal job.
+
+        Raises:
+            JobNotFound, JobNotTerminal
+        """
+        state = (await self._drop(self._redis, job=job_id)).decode()
+        if not state:
+            raise JobNotFound(job_id)
+        if state in ("queued", "running"):
+            raise JobNotTerminal(job_id, state)
+
+    async def open_replies(self) -> str:
+        """Make or renew this gateway's reply stream; the id to read on from."""
+        entry = await self._open_replies(
+            self._redis, gateway=self._gateway, ttl_ms=_REPLY_TTL_S * 1_000
+        )
+        return str(entry.decode())
+
+    async def keep_replies(self) -> bool:
+        """Renew the reply stream's time to live; False when it is gone."""
+        with speaking_to_redis("renew the reply stream"):
+            return bool(await self._redis.expire(keys.reply(self._gateway), _REPLY_TTL_S))
+
+    async def close_replies(self) -> None:
+        """Remove the reply stream: nobody will read it any more."""
+        with speaking_to_redis("remove the reply stream"):
+            await self._redis.delete(keys.reply(self._gateway))
+
+    async def replies(self, after: str) -> list[Reply]:
+        """What came on the reply stream after an id; blocks for one second at most."""
+        with speaking_to_redis("read replies"):
+            answer: Any = await self._redis.xread(
+                {keys.reply(self._gateway): after}, count=_REPLIES_AT_ONCE, block=BLOCK_MS
+            )
+        return [_reply(entry, fields) for entry, fields in answer[0][1]] if answer else []
+
+    async def workers(self) -> list[Worker]:
+        """Predictors heard of within the last minute."""
+        with speaking_to_redis("read the predictors"):
+            heard: Any = await self._redis.hgetall(keys.PREDICTORS)
+        return [_worker(name, spoken) for name, spoken in heard.items()]
+
+    async def depth(self, model: ModelKey) -> Depth:
+        """How much waits for a model, in all lanes."""
+        jobs, tokens, oldest_us = await self._depth(self._redis, model=str(model), lanes=list(Lane))
+        return Depth(jobs=jobs, tokens=tokens, oldest_s=oldest_us / 1e6)
+
+    async def now_us(self) -> int:
+        """Microseconds of the Redis clock, which all times in records are of."""
+        with speaking_to_redis("read the clock"):
+            seconds, microseconds = await self._redis.time()
+        return int(seconds) * 1_000_000 + int(microseconds)
+
+    async def ping(self) -> None:
+        """Raises: QueueUnavailable: Redis does not answer."""
+        with speaking_to_redis("ping"):
+            await self._redis.ping()
+
+
+def _wire(job: Job, blobs: Blobs) -> dict[str, object]:
+    return {
+        "id": job.id,
+        "model": str(job.model),
+        "fingerprint": blobs.add(job.fingerprint),
+        "lane": job.lane.value,
+        "tenant": job.tenant,
+        "layout": blobs.add(encode_layout(job.layout)) if job.layout else 0,
+        "rejected": job.rejected,
+        "top_k": job.top_k,
+        "deadline_us": None if job.deadline_ms is None else job.deadline_ms * 1_000,
+        "admit_us": job.admit_us,
+        "preprocess_us": job.preprocess_us,
+        "trace": job.trace,
+        "chunks": [chunk_wire(chunk, blobs) for chunk in job.chunks],
+    }
+
+
+def _submitted(job: Job, answer: Sequence[Any]) -> Submitted:
+    match answer[0]:
+        case b"queued":
+            return Queued(int(answer[1]))
+        case b"known":
+            record = parse_record(job.id, answer[1])
+            assert record is not None
+            return Known(record)
+        case b"conflict":
+            return JobConflict(job.id)
+        case b"full":
+            _, queued, limit, whose = answer
+            return Overloaded(
+                f"{whose.decode()} has {queued} tokens queued and the job {job.tokens}, "
+                f"the limit is {limit}: try again after the time in Retry-After",
+                excess_tokens=int(queued) + job.tokens - int(limit),
+            )
+        case b"error" if b"OOM" in answer[1]:
+            return Overloaded("Redis is at its memory limit: try again later")
+        case _:
+            return ServiceError(f"submit of job {job.id} failed in Redis: {answer[1]!r}")
+
+
+def _reply(entry: bytes, fields: dict[bytes, bytes]) -> Reply:
+    job_id = JobId(fields.pop(b"job", b"").decode())
+    flat = [part for pair in fields.items() for part in pair]
+    record = parse_record(job_id, flat) if b"state" in fields else None
+    return Reply(entry=entry.decode(), job=job_id, record=record)
+
+
+def _worker(name: bytes, spoken: bytes) -> Worker:
+    seen, tokens_per_s, *models = spoken.decode().split(" ")
+    return Worker(name.decode(), tuple(models), float(tokens_per_s), int(seen))

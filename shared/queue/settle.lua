@@ -1,0 +1,45 @@
+-- Record outcomes of begun deliveries exactly once; the last one ends the job.
+--
+-- request  {model, worker, settlements: [{delivery…, attempt, row, outcomes, good, bad, batch_us,
+--           inference_us}]}; `row` is absent for a whole chunk; `outcomes` is a blob
+--
+-- Returns for each settlement one of
+--   {'settled'}  recorded by this call
+--   {'repeat'}   recorded before
+--   {'gone'}     the job had ended: acknowledged, dropped
+--   {'stale'}    a newer attempt owns the chunk: refused, nothing acknowledged
+
+allow_at_maxmemory()
+return each(request.settlements, function(s)
+  local key = prefix .. 'job:' .. s.job
+  local job = redis.call('HMGET', key, 'state', 'at')
+  if not job[1] or job[2] ~= s.at or TERMINAL[job[1]] then
+    acknowledge(s)
+    return {'gone'}
+  end
+  local outcomes = prefix .. 'outcomes:' .. s.job
+  local field = s.row and s.chunk .. '.' .. s.row or tostring(s.chunk)
+  local c = chunk_of(key, s.chunk)
+  if c and (c.open == 0 or redis.call('HEXISTS', outcomes, field) == 1) then
+    if c.open == 0 then acknowledge(s) end
+    return {'repeat'}
+  end
+  local rows = s.good + s.bad
+  if not c or c.attempt ~= s.attempt or c.worker ~= request.worker or c.open < rows then return {'stale'} end
+
+  redis.call('HSET', outcomes, field, blob(s.outcomes))
+  redis.call('HSET', key, 'batch', s.batch_us, 'infer', s.inference_us)
+  c.open = c.open - rows
+  c.tries = 1 -- whoever is next in this chunk has been tried by this attempt only
+  keep_chunk(key, s.chunk, c)
+  if c.open == 0 then acknowledge(s) end
+  -- Both counts before the end: `count` ends the job with its last row.
+  if s.bad > 0 and s.good > 0 then
+    redis.call('HINCRBY', key, 'good', s.good)
+    redis.call('HINCRBY', key, 'left', -s.good)
+    count(s.job, 'bad', s.bad)
+  else
+    count(s.job, s.bad > 0 and 'bad' or 'good', rows)
+  end
+  return {'settled'}
+end)

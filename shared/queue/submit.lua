@@ -1,0 +1,63 @@
+-- Accept many jobs in one round trip: create each record, append its chunks, watch it.
+--
+-- request  {watcher, retention_ms, forward_limit_us, queue_limit_tokens, tenant_limit_tokens,
+--           jobs: [{id, model, fingerprint, lane, tenant, layout, rejected, top_k, deadline_us,
+--                   admit_us, preprocess_us, trace, chunks: [{rows, tokens, longest, payload}]}]}
+--          fingerprint, layout and payload are blobs
+--          `rejected`: how many rows failed before the queue; the layout has them
+--
+-- Returns for each job one of
+--   {'queued', microseconds now}
+--   {'known', record…}                    the same payload was accepted before; it is watched
+--   {'conflict'}                          the id belongs to another payload
+--   {'full', queued tokens, limit, whose} nothing was written
+--   {'error', why}                        nothing was written
+--
+-- Safe to repeat: a repeat finds its own job. The only verb that Redis refuses at maxmemory.
+
+local function room(job, tokens)
+  local load = redis.call('HMGET', prefix .. 'load:' .. job.model, 'tokens:interactive', 'tokens:bulk',
+                          'tokens:raw', 'tenant:' .. job.tenant)
+  local queued = (load[1] or 0) + (load[2] or 0) + (load[3] or 0)
+  if queued + tokens > request.queue_limit_tokens then
+    return {'full', queued, request.queue_limit_tokens, 'model'}
+  end
+  if (load[4] or 0) + tokens > request.tenant_limit_tokens then
+    return {'full', tonumber(load[4] or 0), request.tenant_limit_tokens, 'tenant'}
+  end
+end
+
+local function create(job, key, rows)
+  local fields = {'state', 'queued', 'model', job.model, 'print', blob(job.fingerprint), 'rows', rows + job.rejected,
+                  'left', rows, 'fresh', rows, 'at', digits(now), 'keep', request.retention_ms,
+                  'admit', job.admit_us, 'prep', job.preprocess_us}
+  local function add(name, value) fields[#fields + 1] = name; fields[#fields + 1] = value end
+  if job.deadline_us then add('due', digits(now + job.deadline_us)) end
+  if job.top_k ~= 1 then add('top', job.top_k) end
+  if job.rejected > 0 then add('bad', job.rejected) end
+  if request.watcher ~= '' then add('watch', request.watcher) end
+  redis.call('HSET', key, unpack(fields))
+  if job.layout ~= 0 then redis.call('HSET', prefix .. 'outcomes:' .. job.id, 'layout', blob(job.layout)) end
+  for i, chunk in ipairs(job.chunks) do
+    append(job.model, job.lane, job.id, digits(now), i - 1, chunk, job.tenant, job.trace)
+  end
+  if rows == 0 then finish(job.id, 'failed') end -- every row was rejected: nobody else would end it
+end
+
+return each(request.jobs, function(job)
+  local key = prefix .. 'job:' .. job.id
+  local print = redis.call('HGET', key, 'print')
+  if print and print ~= blob(job.fingerprint) then return {'conflict'} end
+  if print then return {'known', watch(job.id, request.watcher, request.forward_limit_us)} end
+
+  local tokens, rows = 0, 0
+  for _, chunk in ipairs(job.chunks) do tokens = tokens + chunk.tokens; rows = rows + chunk.rows end
+  local refusal = room(job, tokens)
+  if refusal then return refusal end
+  local ok, why = pcall(create, job, key, rows)
+  if not ok then -- chunks already appended find no record and are acknowledged where they are met
+    redis.call('DEL', key, prefix .. 'outcomes:' .. job.id)
+    error(why, 0)
+  end
+  return {'queued', digits(now)}
+end)
