@@ -1,0 +1,79 @@
+"""The gateway's settings: read once, in ``app``, and frozen afterwards."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.settings import SharedSettings
+from shared.settings_words import Takes
+
+
+class GatewaySettings(BaseSettings):
+    """How one gateway listens, what it admits and how long it waits."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PENSTOCK_GATEWAY_",
+        frozen=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+    )
+
+    shared: SharedSettings = Field(default_factory=SharedSettings)
+
+    host: Annotated[str, Takes("an address, 0.0.0.0 for all")] = Field(
+        "127.0.0.1", min_length=1, description="address to listen on"
+    )
+    port: int = Field(8_000, ge=0, le=65_535, description="port to listen on, 0 = any free one")
+    fd: int | None = Field(
+        None, ge=3, description="an inherited listening socket, instead of host and port"
+    )
+    wait_ms: int = Field(
+        30_000, ge=1, description="how long a synchronous caller is kept when it does not say"
+    )
+    longest_wait_ms: int = Field(
+        120_000, ge=1, description="longest wait that a caller can ask for"
+    )
+    body_limit_bytes: int = Field(16 * 1024 * 1024, ge=1_024, description="largest request body")
+    body_timeout_ms: int = Field(
+        10_000, ge=1, description="how long a client may take to send its body"
+    )
+    max_inputs: int = Field(10_000, ge=1, le=65_535, description="inputs in one request")
+    queue_limit_tokens: int = Field(
+        2_000_000, ge=1, description="tokens queued for one model before requests get 429"
+    )
+    tenant_share: float = Field(
+        1.0, gt=0, le=1, description="part of that limit that one tenant may hold"
+    )
+    chunk_tokens: int = Field(
+        512, ge=1, description="a job is cut into chunks of about this many tokens"
+    )
+    chunk_rows: int = Field(32, ge=1, le=65_535, description="most rows in one chunk")
+    preprocess_threads: int = Field(2, ge=1, le=256, description="threads that tokenize")
+    reply_cap: int = Field(
+        10_000, ge=100, description="replies kept for this gateway before the oldest are dropped"
+    )
+    drain_grace_ms: int = Field(
+        30_000, ge=0, description="how long open requests may go on after SIGTERM"
+    )
+    max_in_flight: int = Field(10_000, ge=1, description="requests held open before 429")
+
+    @model_validator(mode="after")
+    def _the_longest_wait_is_the_longest(self) -> Self:
+        if self.wait_ms > self.longest_wait_ms:
+            raise ValueError(
+                f"PENSTOCK_GATEWAY_WAIT_MS={self.wait_ms} is more than "
+                f"PENSTOCK_GATEWAY_LONGEST_WAIT_MS={self.longest_wait_ms}: lower the one to "
+                f"{self.longest_wait_ms} or raise the other to {self.wait_ms}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _results_outlive_waiters(self) -> Self:
+        if self.shared.retention_ms <= self.longest_wait_ms:
+            raise ValueError(
+                f"PENSTOCK_RETENTION_MS={self.shared.retention_ms} is not more than "
+                f"PENSTOCK_GATEWAY_LONGEST_WAIT_MS={self.longest_wait_ms}: raise the one above "
+                f"{self.longest_wait_ms} or lower the other below {self.shared.retention_ms}"
+            )
+        return self

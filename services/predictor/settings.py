@@ -1,0 +1,59 @@
+"""The predictor's settings: read once, in ``worker``, and frozen afterwards."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.settings import SharedSettings
+from shared.settings_words import Takes
+
+
+class PredictorSettings(BaseSettings):
+    """What one predictor computes on, and how it forms micro-batches."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PENSTOCK_PREDICTOR_",
+        frozen=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+    )
+
+    shared: SharedSettings = Field(default_factory=SharedSettings)
+
+    device: Annotated[str, Takes("auto, cpu, cuda or cuda:N")] = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="where the model runs; auto takes a GPU where there is one",
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="the weights' type on the device; auto is float32 on a CPU"
+    )
+    threads: int = Field(
+        0, ge=0, le=1_024, description="CPU threads of a forward pass, 0 = as many as cores"
+    )
+    token_budget: int = Field(
+        1_024, ge=1, description="tokens in one micro-batch, its padding included"
+    )
+    max_rows: int = Field(64, ge=1, le=65_535, description="rows in one micro-batch")
+    forward_cost_tokens: int = Field(
+        48,
+        ge=0,
+        description="what a forward costs before its first token, in tokens: "
+        "the padding that is worth saving one",
+    )
+    linger_ms: int = Field(
+        0, ge=0, le=10_000, description="how long a free device waits for company"
+    )
+    bulk_share: float = Field(
+        0.2, ge=0, le=1, description="part of the device that bulk gets while interactive waits"
+    )
+    read_ahead_ms: int = Field(
+        1_000, ge=0, le=60_000, description="work that is leased ahead of the running batch"
+    )
+    reclaim_every_ms: int = Field(
+        1_000, ge=10, description="how often to look for the work of dead predictors"
+    )
+    drain_grace_ms: int = Field(
+        30_000, ge=0, description="how long the running batch may go on after SIGTERM"
+    )
