@@ -1,0 +1,177 @@
+"""Read what a Hugging Face checkpoint says of itself: labels, scoring, limits, padding.
+
+Reads ``config.json`` and ``tokenizer_config.json`` and checks that the other files are
+there. Knows nothing of ``model.toml``, and opens neither weights nor tokenizer.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from shared.model_spec import ModelRefused, Scoring
+
+CONFIG: Final = "config.json"
+TOKENIZER: Final = "tokenizer.json"
+TOKENIZER_CONFIG: Final = "tokenizer_config.json"
+
+_HEAD: Final = "ForSequenceClassification"
+_UNSTATED_MAX_TOKENS: Final = 512
+_NO_LIMIT_TOKENS: Final = 1e9
+"""transformers writes ``model_max_length`` 1e30 where the tokenizer has no limit."""
+
+_POSITIONS_AFTER_PADDING: Final = frozenset(
+    {
+        "roberta",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "camembert",
+        "roberta-prelayernorm",
+        "xmod",
+        "data2vec-text",
+        "ibert",
+        "longformer",
+        "luke",
+        "mpnet",
+        "lilt",
+        "esm",
+        "layoutlmv3",
+        "markuplm",
+    }
+)
+"""Model types whose first position is ``pad_token_id + 1``: the table has that many more."""
+
+_SCORING: Final = {
+    "regression": Scoring.IDENTITY,
+    "multi_label_classification": Scoring.SIGMOID,
+    "single_label_classification": Scoring.SOFTMAX,
+}
+
+T = TypeVar("T")
+
+
+class _Config(msgspec.Struct, frozen=True):
+    architectures: tuple[str, ...] | None = None
+    model_type: str = ""
+    num_labels: int | None = None
+    id2label: dict[str, Any] | None = None
+    problem_type: str | None = None
+    max_position_embeddings: int | None = None
+    n_positions: int | None = None
+    pad_token_id: int | None = None
+
+
+class _TokenizerConfig(msgspec.Struct, frozen=True):
+    model_max_length: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What the configuration files of a sequence classifier state."""
+
+    architecture: str
+    labels: tuple[str, ...]
+    scoring: Scoring
+    positions: int | None
+    """Tokens that the model has positions for; None where it has no such bound."""
+    max_tokens: int
+    """The smaller of that and the tokenizer's own limit."""
+    pad_id: int
+
+
+def read_checkpoint(folder: Path, *, source: str, weights: bool) -> Checkpoint:
+    """What the checkpoint in ``folder`` states; ``source`` is its name in commands.
+
+    Raises:
+        ModelRefused: not a sequence classifier, or a file is missing or contradicts itself.
+    """
+    config = read_json(folder / CONFIG, _Config)
+    architecture = _architecture(config, folder)
+    _check_files(folder, source=source, weights=weights)
+    labels = _labels(config, folder)
+    positions = _positions(config)
+    stated = read_json(folder / TOKENIZER_CONFIG, _TokenizerConfig, optional=True).model_max_length
+    limits = [positions] if positions else []
+    limits += [int(stated)] if stated and 0 < stated < _NO_LIMIT_TOKENS else []
+    return Checkpoint(
+        architecture=architecture,
+        labels=labels,
+        scoring=_scoring(config, len(labels), folder),
+        positions=positions,
+        max_tokens=min(limits, default=_UNSTATED_MAX_TOKENS),
+        pad_id=config.pad_token_id or 0,
+    )
+
+
+def read_json(file: Path, wanted: type[T], *, optional: bool = False) -> T:
+    """The fields that ``wanted`` declares; its defaults where an optional file is absent.
+
+    Raises:
+        ModelRefused: the file is missing, is not JSON, or a field has another type.
+    """
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=wanted)
+    except FileNotFoundError as exc:
+        if optional:
+            return wanted()
+        raise ModelRefused(f"{file}: there is no such file, and a checkpoint needs it") from exc
+    except (OSError, msgspec.MsgspecError) as exc:
+        raise ModelRefused(f"{file}: cannot be read: {exc}") from exc
+
+
+def _architecture(config: _Config, folder: Path) -> str:
+    for name in config.architectures or ():
+        if name.endswith(_HEAD):
+            return name
+    stated = ", ".join(config.architectures or ()) or "none"
+    raise ModelRefused(
+        f"{folder / CONFIG}: architectures is {stated}, and only *{_HEAD} is served: "
+        "give a checkpoint that was fine-tuned to classify"
+    )
+
+
+def _check_files(folder: Path, *, source: str, weights: bool) -> None:
+    if not (folder / TOKENIZER).is_file():
+        raise ModelRefused(
+            f"{folder / TOKENIZER}: there is no such file; write it with "
+            f"`python -m tools.convert_tokenizer {source}`"
+        )
+    if weights and not any(folder.glob("*.safetensors")):
+        raise ModelRefused(
+            f"{folder}: holds no *.safetensors, and no other format is loaded: open it with "
+            "transformers where you trust it and write it with save_pretrained"
+        )
+
+
+def _labels(config: _Config, folder: Path) -> tuple[str, ...]:
+    """Default and count as in transformers, which leaves two nameless labels out of the file."""
+    if config.id2label is None:
+        return tuple(f"LABEL_{index}" for index in range(config.num_labels or 2))
+    names = [config.id2label.get(str(index)) for index in range(len(config.id2label))]
+    if not names or None in names:
+        raise ModelRefused(
+            f"{folder / CONFIG}: id2label has the keys {', '.join(config.id2label) or 'none'}: "
+            "write one for each logit, counted from 0"
+        )
+    return tuple(str(name) for name in names)
+
+
+def _scoring(config: _Config, labels: int, folder: Path) -> Scoring:
+    if config.problem_type is None:
+        return Scoring.IDENTITY if labels == 1 else Scoring.SOFTMAX
+    if config.problem_type not in _SCORING:
+        raise ModelRefused(
+            f"{folder / CONFIG}: problem_type is {config.problem_type}: "
+            f"write one of {', '.join(_SCORING)}"
+        )
+    return _SCORING[config.problem_type]
+
+
+def _positions(config: _Config) -> int | None:
+    stated = config.max_position_embeddings or config.n_positions
+    if stated is None or stated < 1:
+        return None
+    if config.model_type in _POSITIONS_AFTER_PADDING:
+        return stated - (1 if config.pad_token_id is None else config.pad_token_id) - 1
+    return stated

@@ -1,0 +1,135 @@
+"""Open one model: its ``model.toml``, its versions, and the spec of each.
+
+``<name>/model.toml`` and ``<name>/<version>/``, or a bare checkpoint folder, which is
+version 1 of itself. Knows the files of one model; which models there are is
+:mod:`shared.repository`'s.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from shared.checkpoint import CONFIG, Checkpoint, read_checkpoint
+from shared.contract import ModelKey
+from shared.model_config import FILE, ModelConfig, read_model_config
+from shared.model_spec import ModelRefused, ModelSpec, Scoring, Task
+
+_CHARACTERS_PER_TOKEN: Final = 64
+_STAND_IN: Final = Checkpoint(
+    architecture="stand-in",
+    labels=(),
+    scoring=Scoring.IDENTITY,
+    positions=None,
+    max_tokens=4096,
+    pad_id=0,
+)
+"""What a checkpoint would state of the model that has none."""
+_SAFE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What may stand in a URL and in a key: no ``@``, ``:``, ``{`` or ``/``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The versions of one model, lowest first, and the one that is meant by its name alone."""
+
+    versions: Mapping[str, ModelSpec]
+    default: ModelSpec
+
+
+def open_model(
+    folder: Path, *, weights: bool, name: str | None = None, source: str | None = None
+) -> Model:
+    """The model in ``folder``, named after it unless ``name`` says otherwise.
+
+    ``source`` is what a command must name to reach the checkpoint: by default its folder.
+
+    Raises:
+        ModelRefused: a version of it cannot be served.
+    """
+    name = _safe(folder.name if name is None else name, folder)
+    config = read_model_config(folder / FILE)
+    versions = {}
+    for version, at in _version_folders(folder, config):
+        checkpoint = _STAND_IN
+        if config.task is not Task.ECHO:
+            checkpoint = read_checkpoint(at, source=source or str(at), weights=weights)
+        _check(config, checkpoint, file=folder / FILE, folder=at)
+        versions[version] = _spec(ModelKey(name, version), at, config, checkpoint)
+    default = config.default_version or list(versions)[-1]
+    if default not in versions:
+        raise ModelRefused(
+            f'{folder / FILE}: default_version = "{default}": write one of {", ".join(versions)}'
+        )
+    return Model(MappingProxyType(versions), versions[default])
+
+
+def visible_folders(folder: Path) -> list[Path]:
+    """What may be a model or a version: neither hidden nor a cache."""
+    return sorted(f for f in folder.iterdir() if f.is_dir() and f.name[0] not in "._")
+
+
+def _version_folders(folder: Path, config: ModelConfig) -> list[tuple[str, Path]]:
+    """Lowest first, numbers by value."""
+    if (folder / CONFIG).is_file():
+        return [("1", folder)]
+    found = sorted(visible_folders(folder), key=lambda version: _natural(version.name))
+    if not found and config.task is Task.ECHO:
+        return [("1", folder)]
+    if not found:
+        raise ModelRefused(
+            f"{folder}: holds no version: put the checkpoint into {folder / '1'}, or move "
+            "the folder out of the repository"
+        )
+    return [(_safe(version.name, version), version) for version in found]
+
+
+def _natural(version: str) -> list[str | int]:
+    parts = re.split(r"(\d+)", version)  # text at even places, digits at odd ones
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)]
+
+
+def _safe(name: str, folder: Path) -> str:
+    if _SAFE_NAME.fullmatch(name) is None:
+        raise ModelRefused(
+            f"{folder}: {name!r} cannot be part of a URL: use up to 64 letters, digits and ._-"
+        )
+    return name
+
+
+def _spec(key: ModelKey, folder: Path, config: ModelConfig, checkpoint: Checkpoint) -> ModelSpec:
+    max_tokens = config.max_tokens or checkpoint.max_tokens
+    return ModelSpec(
+        key=key,
+        task=config.task,
+        backend=config.backend,
+        folder=folder,
+        labels=config.labels or checkpoint.labels,
+        scoring=config.scoring or checkpoint.scoring,
+        max_tokens=max_tokens,
+        max_characters=config.max_characters or _CHARACTERS_PER_TOKEN * max_tokens,
+        pad_id=checkpoint.pad_id,
+        sample=config.sample,
+        max_queue_ms=config.max_queue_ms,
+        description=config.description or checkpoint.architecture,
+        licence=config.licence,
+        options=MappingProxyType(config.options),
+    )
+
+
+def _check(config: ModelConfig, checkpoint: Checkpoint, *, file: Path, folder: Path) -> None:
+    """Refuse what ``model.toml`` says against the checkpoint."""
+    labels = len(checkpoint.labels)
+    if config.labels is not None and len(config.labels) != labels:
+        raise ModelRefused(
+            f"{file}: labels has {len(config.labels)} names, the model in {folder} has "
+            f"{labels} outputs: write one name for each"
+        )
+    positions = checkpoint.positions
+    if config.max_tokens and positions and config.max_tokens > positions:
+        raise ModelRefused(
+            f"{file}: max_tokens = {config.max_tokens}, the model in {folder} has "
+            f"{positions} positions: write at most {positions}"
+        )

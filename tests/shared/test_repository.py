@@ -1,0 +1,254 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared.contract import ModelKey
+from shared.errors import UnknownModel
+from shared.repository import ModelRefused, Repository, Scoring, Task, open_repository
+from tests.shared.models import checkpoint, model_toml
+
+HERE = Path(__file__).parent.parent.parent
+
+
+def opened(folder: Path, model: str, *, weights: bool = True) -> Repository:
+    return open_repository([folder], model, weights=weights)
+
+
+def test_a_model_is_what_its_file_and_its_checkpoint_say(tmp_path: Path) -> None:
+    checkpoint(
+        tmp_path / "films" / "1",
+        id2label={"0": "bad", "1": "good"},
+        max_position_embeddings=128,
+        pad_token_id=3,
+    )
+    model_toml(tmp_path / "films", 'sample = "hm"\nlicence = "MIT"\nmax_queue_ms = 500\n')
+
+    spec = opened(tmp_path, "films").default
+
+    assert spec.key == ModelKey("films", "1")
+    assert (spec.task, spec.backend) == (Task.TEXT_CLASSIFICATION, "torch")
+    assert spec.folder == tmp_path / "films" / "1"
+    assert (spec.labels, spec.scoring) == (("bad", "good"), Scoring.SOFTMAX)
+    assert (spec.max_tokens, spec.max_characters, spec.pad_id) == (128, 64 * 128, 3)
+    assert (spec.sample, spec.licence, spec.max_queue_ms) == ("hm", "MIT", 500)
+    assert spec.description == "BertForSequenceClassification"
+
+
+def test_what_the_file_says_is_believed_before_the_checkpoint(tmp_path: Path) -> None:
+    checkpoint(tmp_path / "films" / "1", max_position_embeddings=128)
+    model_toml(
+        tmp_path / "films",
+        'labels = ["bad", "good"]\nscoring = "sigmoid"\nmax_tokens = 100\nmax_characters = 200\n',
+    )
+
+    spec = opened(tmp_path, "films").default
+
+    assert (spec.labels, spec.scoring) == (("bad", "good"), Scoring.SIGMOID)
+    assert (spec.max_tokens, spec.max_characters) == (100, 200)
+
+
+@pytest.mark.parametrize(
+    ("text", "refusal"),
+    [
+        ('labels = ["a"]', "labels has 1 names, the model in .* has 2 outputs"),
+        ("max_tokens = 513", "max_tokens = 513, .* 512 positions: write at most 512"),
+        ('default_version = "2"', 'default_version = "2": write one of 1'),
+    ],
+)
+def test_a_file_that_contradicts_the_checkpoint_is_refused(
+    tmp_path: Path, text: str, refusal: str
+) -> None:
+    checkpoint(tmp_path / "films" / "1", max_position_embeddings=512)
+    model_toml(tmp_path / "films", text)
+
+    with pytest.raises(ModelRefused, match=rf"films/model\.toml: {refusal}"):
+        opened(tmp_path, "films")
+
+
+def test_the_highest_version_is_the_default_and_numbers_go_by_value(tmp_path: Path) -> None:
+    for version in ("10", "9", "v2", "v10"):
+        checkpoint(tmp_path / "films" / version)
+    checkpoint(tmp_path / "plays" / "2")
+    checkpoint(tmp_path / "plays" / "10")
+
+    repository = opened(tmp_path, "plays")
+
+    assert [s.key.version for s in repository.versions("films")] == ["9", "10", "v2", "v10"]
+    assert repository.default.key == ModelKey("plays", "10")
+
+
+def test_a_default_version_can_be_chosen(tmp_path: Path) -> None:
+    for version in "12":
+        checkpoint(tmp_path / "films" / version)
+    model_toml(tmp_path / "films", 'default_version = "1"')
+
+    assert opened(tmp_path, "films").find("films", None).key.version == "1"
+
+
+def test_models_are_found_by_name_and_version_or_by_neither(tmp_path: Path) -> None:
+    for name in ("films/1", "films/2", "plays/1"):
+        checkpoint(tmp_path / name)
+
+    repository = opened(tmp_path, "films")
+
+    assert repository.names() == ("films", "plays")
+    assert repository.find(None, None) is repository.default
+    assert repository.find(None, "1").key == ModelKey("films", "1")
+    assert repository.find("plays", None).key == ModelKey("plays", "1")
+    assert repository.find("films", "2") is repository.versions("films")[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "told"),
+    [
+        ("flims", None, "no model 'flims' here: ask for one of films, plays"),
+        ("films", "3", "model films has no version '3': ask for one of 1, 2"),
+        (None, "3", "model films has no version '3'"),
+        ("x" * 9_999, None, f"no model '{'x' * 64}' here"),
+    ],
+)
+def test_who_asks_for_what_is_not_there_is_told_what_is(
+    tmp_path: Path, name: str | None, version: str | None, told: str
+) -> None:
+    for at in ("films/1", "films/2", "plays/1"):
+        checkpoint(tmp_path / at)
+
+    with pytest.raises(UnknownModel, match=told):
+        opened(tmp_path, "films").find(name, version)
+
+
+def test_a_name_in_two_folders_is_served_from_the_first(tmp_path: Path) -> None:
+    for at in ("mine/films/1", "theirs/films/1", "theirs/plays/1"):
+        checkpoint(tmp_path / at)
+
+    repository = open_repository(
+        [tmp_path / "mine", tmp_path / "absent", tmp_path / "theirs"], "films", weights=True
+    )
+
+    assert repository.default.folder == tmp_path / "mine" / "films" / "1"
+    assert repository.names() == ("films", "plays")
+
+
+def test_a_bare_checkpoint_folder_is_a_model_without_any_file_of_ours(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path / "My model, final!")
+
+    repository = open_repository([], str(folder), weights=True)
+
+    assert repository.default.key == ModelKey("My-model-final", "1")
+    assert repository.default.folder == folder
+
+
+def test_a_bare_checkpoint_folder_in_the_repository_is_version_1_of_itself(tmp_path: Path) -> None:
+    checkpoint(tmp_path / "films")
+
+    assert opened(tmp_path, "films").default.key == ModelKey("films", "1")
+
+
+def test_the_folder_of_a_model_may_be_named_by_its_path(tmp_path: Path) -> None:
+    checkpoint(tmp_path / "films" / "7")
+
+    repository = open_repository([], str(tmp_path / "films"), weights=True)
+
+    assert repository.default.key == ModelKey("films", "7")
+
+
+def test_hidden_folders_caches_and_files_are_no_models(tmp_path: Path) -> None:
+    checkpoint(tmp_path / "films" / "1")
+    for name in (".git", "__pycache__", "films/.cache"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "README.md").touch()
+
+    assert opened(tmp_path, "films").names() == ("films",)
+
+
+def test_a_model_that_cannot_be_served_refuses_to_boot_whoever_is_the_default(
+    tmp_path: Path,
+) -> None:
+    checkpoint(tmp_path / "films" / "1")
+    (tmp_path / "plays").mkdir()
+
+    with pytest.raises(ModelRefused, match=r"plays: holds no version: put the checkpoint into"):
+        opened(tmp_path, "films")
+
+
+@pytest.mark.parametrize("name", ["films/1 (old)", "größe/1", "a@b/1", f"{'x' * 65}/1"])
+def test_a_name_that_cannot_be_part_of_a_url_is_refused(tmp_path: Path, name: str) -> None:
+    checkpoint(tmp_path / name)
+
+    with pytest.raises(ModelRefused, match="cannot be part of a URL"):
+        opened(tmp_path, "films")
+
+
+def test_weights_are_asked_of_those_who_load_them(tmp_path: Path) -> None:
+    (checkpoint(tmp_path / "films" / "1") / "model.safetensors").unlink()
+
+    assert opened(tmp_path, "films", weights=False).default
+    with pytest.raises(ModelRefused, match=r"holds no \*\.safetensors"):
+        opened(tmp_path, "films", weights=True)
+
+
+def test_a_model_that_is_nowhere_is_refused_with_everywhere_that_was_looked(
+    tmp_path: Path,
+) -> None:
+    checkpoint(tmp_path / "films" / "1")
+
+    with pytest.raises(ModelRefused) as refused:
+        open_repository([tmp_path, tmp_path / "absent"], "flims", weights=True)
+
+    assert "no model 'flims'" in str(refused.value)
+    assert "absent (does not exist)" in str(refused.value)
+    assert "which has films" in str(refused.value)
+
+
+def test_the_shipped_stand_in_needs_no_checkpoint() -> None:
+    spec = opened(HERE / "tests" / "models", "stand-in").default
+
+    assert (spec.key, spec.task, spec.backend) == (
+        ModelKey("stand-in", "1"),
+        Task.ECHO,
+        "stand-in",
+    )
+    assert spec.max_tokens == 4096
+    assert spec.options == {"forward_ms": 0, "row_ms": 0}
+
+
+ASK_THE_HUB = """
+import sys
+from shared.repository import ModelRefused, open_repository
+try:
+    print(open_repository([], sys.argv[1], weights=sys.argv[2] == "weights").default.key)
+except ModelRefused as refused:
+    print(refused)
+"""
+
+
+def ask_the_hub(cache: Path, model: str, wanted: str) -> str:
+    """In a process of its own: huggingface_hub reads its settings once."""
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache)}
+    asked = [sys.executable, "-c", ASK_THE_HUB, model, wanted]
+    return subprocess.run(
+        asked, env=env, cwd=HERE, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def test_a_hub_id_is_served_from_the_cache_of_an_offline_machine(tmp_path: Path) -> None:
+    cached, commit = tmp_path / "models--owner--tiny.model", "0123456789" * 4
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text(commit)
+    folder = checkpoint(cached / "snapshots" / commit)
+
+    assert ask_the_hub(tmp_path, "owner/tiny.model", "weights") == "tiny.model@1\n"
+
+    (folder / "tokenizer.json").unlink()
+
+    refused = ask_the_hub(tmp_path, "owner/tiny.model", "no weights")
+    assert "`python -m tools.convert_tokenizer owner/tiny.model`" in refused
+
+
+def test_a_hub_id_that_cannot_be_fetched_is_refused(tmp_path: Path) -> None:
+    told = ask_the_hub(tmp_path, "owner/absent", "weights")
+
+    assert "owner/absent: is no directory here, and cannot be fetched from the hub" in told
