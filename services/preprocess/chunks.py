@@ -1,0 +1,62 @@
+"""Cut the inputs of a request into chunks, and say where each input went.
+
+Pure. Rows are sorted by length first, so that a chunk holds rows of like length and pads
+little; a chunk is never more than a predictor's micro-batch takes, for predictors merge
+chunks and do not split them.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from services.preprocess.encoded import Encoded, rows_of
+from shared.codec import encode_rows
+from shared.contract import Chunk, Failure, Layout
+from shared.errors import RequestRejected
+
+_Row = tuple[int, Encoded]  # the input's index, and the input
+
+
+def chunks_of(
+    encoded: Sequence[Encoded | RequestRejected], *, chunk_tokens: int, chunk_rows: int
+) -> tuple[tuple[Chunk, ...], Layout | None]:
+    """Chunks of at most ``chunk_rows`` rows with rows x longest at most ``chunk_tokens``.
+
+    A row longer than ``chunk_tokens`` is a chunk by itself. Rejected inputs are in the
+    layout only; it is None where the rows are one chunk in input order, none rejected.
+    """
+    rows = [(index, row) for index, row in enumerate(encoded) if isinstance(row, Encoded)]
+    rows.sort(key=_tokens)  # stable: equal lengths stay in input order
+    cuts = list(_cuts(rows, chunk_tokens=chunk_tokens, chunk_rows=chunk_rows))
+    layout = Layout(
+        chunks=tuple([tuple([index for index, _ in cut]) for cut in cuts]),
+        rejected=tuple(
+            [(i, Failure.of(row)) for i, row in enumerate(encoded) if isinstance(row, Exception)]
+        ),
+    )
+    in_order = layout == Layout(chunks=(tuple(range(len(encoded))),))
+    return tuple([_chunk(cut) for cut in cuts]), None if in_order else layout
+
+
+def _tokens(row: _Row) -> int:
+    return row[1].tokens
+
+
+def _cuts(rows: list[_Row], *, chunk_tokens: int, chunk_rows: int) -> Iterator[list[_Row]]:
+    """Runs of ``rows``, which are sorted by length: the last row of each is its longest."""
+    first = 0
+    for last, row in enumerate(rows):
+        held = last - first
+        if held and (held == chunk_rows or (held + 1) * row[1].tokens > chunk_tokens):
+            yield rows[first:last]
+            first = last
+    if rows:
+        yield rows[first:]
+
+
+def _chunk(rows: list[_Row]) -> Chunk:
+    encoded = [row for _, row in rows]
+    return Chunk(
+        rows=len(encoded),
+        tokens=sum([row.tokens for row in encoded]),
+        longest=encoded[-1].tokens,
+        payload=encode_rows(rows_of(encoded)),
+    )

@@ -1,0 +1,43 @@
+"""Which codec serves which model, and what every codec can do."""
+
+from collections.abc import Sequence
+from typing import Protocol, assert_never
+
+from services.preprocess.echo import EchoCodec
+from services.preprocess.encoded import Encoded
+from services.preprocess.text import TextCodec
+from services.preprocess.tokenizer import open_tokenizer
+from shared.contract import Success
+from shared.errors import RequestRejected
+from shared.model_spec import ModelSpec, Task
+
+
+class Codec(Protocol):
+    """Inputs to tensors and back to answers, for one version of one model; thread-safe."""
+
+    def encode(self, texts: Sequence[str], *, truncate: bool) -> list[Encoded | RequestRejected]:
+        """Same order; a text that cannot be served is an error in its place."""
+        ...
+
+    def decode(self, success: Success, *, top_k: int) -> dict[str, object]:
+        """The answer for one row.
+
+        Raises:
+            ServiceError: the outcome is not one of this model.
+        """
+        ...
+
+
+def open_codec(spec: ModelSpec) -> Codec:
+    """Read what the model's codec needs; seconds for a large vocabulary.
+
+    Raises:
+        ModelRefused: its files cannot be read.
+    """
+    match spec.task:
+        case Task.TEXT_CLASSIFICATION:
+            return TextCodec(spec, open_tokenizer(spec))
+        case Task.ECHO:
+            return EchoCodec(spec)
+        case _:
+            assert_never(spec.task)

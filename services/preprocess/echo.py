@@ -1,0 +1,49 @@
+"""The stand-in's codec: text as UTF-8 bytes in, the same bytes out.
+
+One byte counts as one token, so that limits, chunks and queue depth behave as with a real
+model. Needs no files.
+"""
+
+from collections.abc import Sequence
+
+from services.preprocess.encoded import Encoded, not_unicode
+from shared.contract import Column, Success
+from shared.errors import DecodeError, InputTooLong, RequestRejected
+from shared.model_spec import ModelSpec
+
+
+class EchoCodec:
+    """Encodes and decodes for a model that answers with its input."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec = spec
+
+    def encode(self, texts: Sequence[str], *, truncate: bool) -> list[Encoded | RequestRejected]:
+        """Same order; a text that cannot be served is an error in its place."""
+        return [self._encode(text, truncate=truncate) for text in texts]
+
+    def decode(self, success: Success, *, top_k: int) -> dict[str, object]:  # noqa: ARG002
+        """The text that went in; there is nothing to rank.
+
+        Raises:
+            DecodeError: these bytes never were a text.
+        """
+        try:
+            return {"echo": success.tensors[0].values.decode()}
+        except UnicodeDecodeError as exc:
+            raise DecodeError(f"the echo of a text is not UTF-8: {exc.reason}") from exc
+
+    def _encode(self, text: str, *, truncate: bool) -> Encoded | RequestRejected:
+        limits = self._spec
+        if len(text) > limits.max_characters and not truncate:
+            return InputTooLong(len(text), limits.max_characters, "characters")
+        try:
+            raw = text[: limits.max_characters].encode()
+        except UnicodeEncodeError as exc:
+            return not_unicode(exc)
+        if len(raw) > limits.max_tokens:
+            if not truncate:
+                return InputTooLong(len(raw), limits.max_tokens)
+            raw = raw[: limits.max_tokens].decode(errors="ignore").encode()  # no half character
+        column = Column("text", "|u1", (len(raw),), (), raw)
+        return Encoded((column,), max(len(raw), 1))  # an empty text is work, too

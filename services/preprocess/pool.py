@@ -1,0 +1,130 @@
+"""Encode off the event loop, in a bounded number of threads.
+
+The tokenizer lets go of the interpreter lock while it works, so that threads are enough.
+What is encoded next is :mod:`services.preprocess.backlog`'s decision; this is its edge:
+threads, futures and the loop. Everything here but :func:`encode_together` runs on the loop.
+"""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+
+from services.preprocess.backlog import Ask, Backlog, Slice
+from services.preprocess.codecs import Codec
+from services.preprocess.encoded import Encoded
+from shared.errors import Draining, RequestRejected
+
+Row = Encoded | RequestRejected
+
+
+@dataclass(slots=True, eq=False)
+class _Answer:
+    """What one request has got so far; its texts may come back in several parts."""
+
+    missing: int
+    whole: asyncio.Future[list[Row]]
+    parts: dict[int, list[Row]] = field(default_factory=dict)
+
+    def add(self, start: int, rows: list[Row] | BaseException) -> None:
+        if self.whole.done():
+            return
+        if isinstance(rows, BaseException):
+            self.whole.set_exception(rows)
+            return
+        self.parts[start] = rows
+        self.missing -= len(rows)
+        if not self.missing:
+            self.whole.set_result([row for at in sorted(self.parts) for row in self.parts[at]])
+
+
+class PreprocessPool:
+    """``threads`` threads that encode for every codec; used from one event loop."""
+
+    def __init__(self, threads: int) -> None:
+        # Each call stays in its thread: the library would start one more for each core,
+        # and those are bounded by nobody.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="preprocess")
+        self._idle = threads
+        self._backlog = Backlog()
+        self._answers: dict[Ask, _Answer] = {}
+        self._starting = False
+        self._closed = False
+
+    async def encode(self, codec: Codec, texts: Sequence[str], *, truncate: bool) -> list[Row]:
+        """Same order; a text that cannot be served is an error in its place.
+
+        Raises:
+            Draining: the pool was closed before all texts were encoded.
+        """
+        if self._closed:
+            raise _draining()
+        if not texts:
+            return []
+        ask = Ask(codec, texts, truncate)
+        answer = _Answer(len(texts), asyncio.get_running_loop().create_future())
+        self._answers[ask] = answer
+        self._backlog.add(ask)
+        self._start_soon()
+        try:
+            return await answer.whole
+        finally:
+            del self._answers[ask]
+            self._backlog.drop(ask)
+
+    def close(self) -> None:
+        """Refuse what waits and return when the running calls, some milliseconds, are over."""
+        self._closed = True
+        for answer in self._answers.values():
+            answer.add(0, _draining())
+        self._executor.shutdown(wait=True)
+
+    def _start_soon(self) -> None:
+        """Once in a turn of the loop, at its end: who arrives in the same turn travels along."""
+        if not self._starting:
+            self._starting = True
+            asyncio.get_running_loop().call_soon(self._start)
+
+    def _start(self) -> None:
+        self._starting = False
+        while self._idle and not self._closed and (batch := self._backlog.take()):
+            self._idle -= 1
+            self._submit(batch, asyncio.get_running_loop())
+
+    def _submit(self, batch: list[Slice], loop: asyncio.AbstractEventLoop) -> None:
+        running = self._executor.submit(encode_together, batch)
+        running.add_done_callback(lambda done: loop.call_soon_threadsafe(self._finish, batch, done))
+
+    def _finish(self, batch: list[Slice], done: Future[list[list[Row] | BaseException]]) -> None:
+        self._idle += 1
+        dead = done.exception()
+        parts = done.result() if dead is None else [dead] * len(batch)
+        for piece, rows in zip(batch, parts, strict=True):
+            if answer := self._answers.get(piece.ask):
+                answer.add(piece.start, rows)
+        self._start()
+
+
+def encode_together(batch: Sequence[Slice]) -> list[list[Row] | BaseException]:
+    """The rows of each slice, encoded in one call.
+
+    Where that call fails, one for each slice: a request does not pay for its neighbour.
+    """
+    ask = batch[0].ask
+    texts = [text for piece in batch for text in piece.texts]
+    try:
+        rows = ask.codec.encode(texts, truncate=ask.truncate)
+        assert len(rows) == len(texts), f"{len(texts)} texts became {len(rows)} rows"
+    except Exception as error:  # noqa: BLE001 -- it is raised where its request is awaited
+        if len(batch) == 1:
+            return [error]
+        return [encode_together([piece])[0] for piece in batch]
+    left = iter(rows)
+    return [list(islice(left, piece.stop - piece.start)) for piece in batch]
+
+
+def _draining() -> Draining:
+    return Draining("this process is stopping: send the request to another one")

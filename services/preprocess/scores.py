@@ -1,0 +1,90 @@
+"""Logits to the answer for one row: labels and scores.
+
+Pure Python: a row has few logits, and the gateway carries no numpy. Knows what the model
+answered and how it is read; nothing of inputs, HTTP or JSON.
+"""
+
+import math
+import struct
+from collections.abc import Sequence
+from typing import assert_never
+
+from shared.contract import Success
+from shared.errors import DecodeError, PredictionFailed
+from shared.model_spec import Scoring
+
+_YES = 0.5  # a label of a multi-label model is given when it is likelier than not
+
+
+def logits_of(success: Success, labels: int) -> tuple[float, ...]:
+    """The one output tensor of a classifier.
+
+    Raises:
+        DecodeError: another type or shape, so that predictor and gateway serve two models.
+        PredictionFailed: a logit is not a number.
+    """
+    tensor = success.tensors[0]
+    if tensor.dtype != "<f4" or len(tensor.values) != 4 * labels:
+        raise DecodeError(
+            f"{tensor.name} is {tensor.dtype} of shape {tensor.shape}, "
+            f"expected {labels} values of <f4: gateway and predictor must serve the same checkpoint"
+        )
+    logits = struct.unpack(f"<{labels}f", tensor.values)
+    if not all(map(math.isfinite, logits)):
+        raise PredictionFailed("the model answered with a value that is not a finite number")
+    return logits
+
+
+def answer(
+    logits: Sequence[float], labels: Sequence[str], *, scoring: Scoring, top_k: int
+) -> dict[str, object]:
+    """What the caller reads of one row; ``top_k`` beyond the labels gives all of them."""
+    match scoring:
+        case Scoring.SOFTMAX:
+            return _ranked(softmax(logits), labels, top_k)
+        case Scoring.SIGMOID:
+            scores = [sigmoid(logit) for logit in logits]
+            given = [index for index in _best_first(scores) if scores[index] > _YES]
+            return {
+                **_ranked(scores, labels, top_k),
+                "labels": [_named(labels[index], scores[index]) for index in given],
+            }
+        case Scoring.IDENTITY if len(logits) == 1:
+            return {"score": logits[0]}
+        case Scoring.IDENTITY:
+            return {"scores": [_named(*pair) for pair in zip(labels, logits, strict=True)]}
+        case _:
+            assert_never(scoring)
+
+
+def softmax(logits: Sequence[float]) -> list[float]:
+    """Probabilities that sum to 1; shifted by the largest logit, so that nothing overflows."""
+    largest = max(logits)
+    weights = [math.exp(logit - largest) for logit in logits]
+    total = sum(weights)
+    return [weight / total for weight in weights]
+
+
+def sigmoid(logit: float) -> float:
+    """The probability of yes; written twice, so that neither end overflows."""
+    if logit >= 0:
+        return 1 / (1 + math.exp(-logit))
+    weight = math.exp(logit)
+    return weight / (1 + weight)
+
+
+def _ranked(scores: Sequence[float], labels: Sequence[str], top_k: int) -> dict[str, object]:
+    best = max(scores)
+    answered: dict[str, object] = _named(labels[scores.index(best)], best)
+    if top_k > 1:
+        first = _best_first(scores)[:top_k]
+        answered["top"] = [_named(labels[index], scores[index]) for index in first]
+    return answered
+
+
+def _best_first(scores: Sequence[float]) -> list[int]:
+    return sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
+
+
+def _named(label: str, score: float) -> dict[str, object]:
+    return {"label": label, "score": score}

@@ -1,0 +1,104 @@
+from typing import Final
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.preprocess.chunks import chunks_of
+from services.preprocess.encoded import Encoded, rows_of
+from shared.codec import decode_rows
+from shared.contract import Column, Failure, Layout, Rows
+from shared.errors import InputTooLong, RequestRejected
+from tests.preprocess.builders import row
+
+REJECTED: Final = InputTooLong(600, 512)
+
+limits = {"chunk_tokens": st.integers(1, 128), "chunk_rows": st.integers(1, 8)}
+lengths_or_rejected = st.lists(st.none() | st.integers(1, 64), max_size=40)
+
+
+def inputs(lengths: list[int | None]) -> list[Encoded | RequestRejected]:
+    """Input ``i`` has ids that count up from ``100 * i``; None is one that was rejected."""
+    return [
+        REJECTED if length is None else row(length, first=100 * index)
+        for index, length in enumerate(lengths)
+    ]
+
+
+@given(lengths=lengths_or_rejected, **limits)
+def test_every_input_is_in_one_place_and_can_be_found_there(
+    lengths: list[int | None], chunk_tokens: int, chunk_rows: int
+) -> None:
+    encoded = inputs(lengths)
+
+    chunks, layout = chunks_of(encoded, chunk_tokens=chunk_tokens, chunk_rows=chunk_rows)
+
+    layout = layout or Layout((tuple(range(len(lengths))),))
+    rejected = tuple((i, Failure.of(REJECTED)) for i, n in enumerate(lengths) if n is None)
+    placed = [index for chunk in layout.chunks for index in chunk]
+    assert sorted([*placed, *(index for index, _ in rejected)]) == list(range(len(lengths)))
+    assert layout.rejected == rejected
+    for chunk, indices in zip(chunks, layout.chunks, strict=False):
+        rows = [r for i in indices if isinstance(r := encoded[i], Encoded)]
+        assert decode_rows(chunk.payload) == rows_of(rows)
+
+
+@given(lengths=lengths_or_rejected, **limits)
+def test_no_chunk_is_larger_than_a_micro_batch_but_a_row_that_is(
+    lengths: list[int | None], chunk_tokens: int, chunk_rows: int
+) -> None:
+    chunks, _ = chunks_of(inputs(lengths), chunk_tokens=chunk_tokens, chunk_rows=chunk_rows)
+
+    for chunk in chunks:
+        assert 1 <= chunk.rows <= chunk_rows
+        assert chunk.rows * chunk.longest <= chunk_tokens or chunk.rows == 1
+
+
+@given(lengths=lengths_or_rejected, **limits)
+def test_rows_go_by_length_and_equal_lengths_by_input(
+    lengths: list[int | None], chunk_tokens: int, chunk_rows: int
+) -> None:
+    chunks, layout = chunks_of(inputs(lengths), chunk_tokens=chunk_tokens, chunk_rows=chunk_rows)
+
+    wanted = sorted((n, i) for i, n in enumerate(lengths) if n is not None)
+    if layout is None:
+        assert len(chunks) <= 1
+        assert wanted == [(n, i) for i, n in enumerate(lengths)]
+    else:
+        assert [i for chunk in layout.chunks for i in chunk] == [i for _, i in wanted]
+    assert sum(chunk.tokens for chunk in chunks) == sum(n for n, _ in wanted)
+
+
+def test_one_input_needs_no_layout() -> None:
+    (chunk,), layout = chunks_of([row(5)], chunk_tokens=512, chunk_rows=32)
+
+    assert (chunk.rows, chunk.tokens, chunk.longest) == (1, 5, 5)
+    assert layout is None
+
+
+def test_a_rejected_input_alone_leaves_no_chunk() -> None:
+    chunks, layout = chunks_of([REJECTED], chunk_tokens=512, chunk_rows=32)
+
+    assert chunks == ()
+    assert layout == Layout(chunks=(), rejected=((0, Failure.of(REJECTED)),))
+
+
+def test_a_row_longer_than_a_chunk_is_one_by_itself() -> None:
+    chunks, layout = chunks_of([row(9), row(3), row(3)], chunk_tokens=8, chunk_rows=32)
+
+    assert [chunk.longest for chunk in chunks] == [3, 9]
+    assert layout == Layout(chunks=((1, 2), (0,)))
+
+
+def test_rows_keep_every_column_they_have() -> None:
+    def typed(value: bytes) -> Encoded:
+        return Encoded(
+            (Column("input_ids", "<i4", (1,), (), value), Column("types", "|u1", (1,), (), b"\2")),
+            1,
+        )
+
+    assert rows_of([typed(b"\1\0\0\0"), typed(b"\3\0\0\0")]) == Rows(
+        (
+            Column("input_ids", "<i4", (1, 1), (), b"\1\0\0\0\3\0\0\0"),
+            Column("types", "|u1", (1, 1), (), b"\2\2"),
+        )
+    )
