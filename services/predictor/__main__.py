@@ -1,0 +1,34 @@
+"""``python -m services.predictor``: settings from the environment, logs to standard error."""
+
+import asyncio
+import sys
+
+import uvloop
+
+from services.predictor.app import Predictor
+from services.predictor.backends.base import UnknownBackend
+from services.predictor.settings import PredictorSettings
+from shared.model_spec import ModelRefused
+from shared.settings import load, refuse
+from shared.telemetry import configure_logging
+
+
+async def serve(settings: PredictorSettings) -> int:
+    """Build the predictor inside the loop and run it."""
+    return await Predictor(settings).run()
+
+
+def main() -> int:
+    """Exit status: 0 drained, 1 not drained in time, 2 refused to start."""
+    settings = load(PredictorSettings)
+    shared = settings.shared
+    configure_logging(shared.log_format, shared.log_level, service="predictor")
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(serve(settings))
+    except (ModelRefused, UnknownBackend) as refused:
+        refuse(str(refused))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

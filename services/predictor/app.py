@@ -1,0 +1,195 @@
+"""The composition root: the only place that reads settings and builds objects.
+
+Reads like a table of contents: load, open, work, drain.
+"""
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Coroutine
+from typing import Final
+
+import structlog
+from prometheus_client import REGISTRY
+
+from services.predictor.backends.base import Backend
+from services.predictor.backends.load import load_backend
+from services.predictor.batcher import Batcher, BatchPolicy
+from services.predictor.consumer import Consumer, ReadAhead
+from services.predictor.device import Device, Pace
+from services.predictor.leases import Leases, keep_leases
+from services.predictor.metrics import Metrics
+from services.predictor.patience import Patience
+from services.predictor.publish import Publisher
+from services.predictor.settings import PredictorSettings
+from services.predictor.worker import Worker
+from shared.contract import WorkerName
+from shared.errors import DeviceLost, QueueUnavailable
+from shared.queue.connection import connect
+from shared.queue.deliveries import DeliveryQueue
+from shared.repository import open_repository
+from shared.telemetry import OpsServer
+
+log = structlog.get_logger()
+
+_HEARTBEAT_S: Final = 1.0
+_LEAVE_S: Final = 2.0
+FAILED_EXIT: Final = 1
+"""Exit status when the device was lost, or the grace ran out before all begun was settled."""
+
+
+class GraceRanOut(Exception):
+    """The drain took longer than it may."""
+
+
+class Predictor:
+    """One process: a model, a device, and its place at the queue."""
+
+    def __init__(self, settings: PredictorSettings) -> None:
+        self._settings = settings
+        shared = settings.shared
+        self._spec = open_repository(shared.models, shared.model, weights=True).default
+        self._name = _worker_name()
+        self._not_ready: str | None = "the model is being loaded"
+        self._stop = asyncio.Event()
+
+    async def run(self) -> int:
+        """Serve until a signal; the exit status."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        shared = self._settings.shared
+        with OpsServer(shared.ops_port, lambda: self._not_ready, host=shared.ops_host):
+            backend = await loop.run_in_executor(None, self._load)
+            return await self._serve(backend)
+
+    def _load(self) -> Backend:
+        settings = self._settings
+        backend = load_backend(
+            self._spec, device=settings.device, dtype=settings.dtype, threads=settings.threads
+        )
+        backend.warm_up()
+        log.info("model loaded", model=str(self._spec.key), device=backend.device)
+        return backend
+
+    async def _serve(self, backend: Backend) -> int:
+        settings, shared = self._settings, self._settings.shared
+        redis = connect(shared.redis_url.get_secret_value())
+        metrics = Metrics(self._spec.key, REGISTRY)
+        patience = Patience(metrics)
+        queue = DeliveryQueue(
+            redis,
+            model=self._spec.key,
+            worker=self._name,
+            lease_ms=shared.lease_ms,
+            tries_limit=shared.attempts,
+        )
+        pace = Pace(forward_cost_tokens=settings.forward_cost_tokens)
+        device = Device(backend, pace=pace, metrics=metrics)
+        batcher = Batcher(_batch_policy(settings))
+        leases = Leases(queue, patience, forget=batcher.discard)
+        consumer = Consumer(
+            queue,
+            batcher=batcher,
+            leases=leases,
+            patience=patience,
+            read_ahead=_read_ahead(settings),
+        )
+        worker = Worker(
+            queue,
+            device=device,
+            batcher=batcher,
+            consumer=consumer,
+            leases=leases,
+            publisher=Publisher(queue, leases=leases, patience=patience, metrics=metrics),
+            patience=patience,
+            metrics=metrics,
+        )
+        await consumer.open()
+        keeping = keep_leases(
+            leases,
+            every_s=shared.renew_every_ms / 1e3,
+            forward_age_s=device.age_s,
+            forward_limit_s=shared.forward_limit_ms / 1e3,
+        )
+        self._not_ready = None
+        log.info("ready", model=str(self._spec.key), worker=self._name, device=backend.device)
+        try:
+            return await self._work(worker, keeping, _heartbeat(queue, patience, pace))
+        finally:
+            self._not_ready = "draining"
+            await _leave(queue)
+            device.close()
+            await redis.aclose()
+
+    async def _work(self, worker: Worker, *keepers: Coroutine[None, None, None]) -> int:
+        """Run until stopped and drained; the exit status."""
+        status = 0
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                owned = [tasks.create_task(keeper) for keeper in keepers]
+                owned.append(tasks.create_task(self._bound_the_drain(), name="drain"))
+                await worker.run(self._stop)
+                for task in owned:
+                    task.cancel()
+        except* GraceRanOut:
+            log.warning("the grace ran out, what is begun goes to another worker")
+            status = FAILED_EXIT
+        except* DeviceLost as lost:
+            log.critical("device lost, this process ends and others take over", why=str(lost))
+            status = FAILED_EXIT
+        return status
+
+    async def _bound_the_drain(self) -> None:
+        await self._stop.wait()
+        log.info("draining: finishing what is begun")
+        self._not_ready = "draining"
+        await asyncio.sleep(self._settings.drain_grace_ms / 1e3)
+        raise GraceRanOut
+
+
+async def _leave(queue: DeliveryQueue) -> None:
+    """Hand back what was not begun; without Redis the leases run out instead."""
+    try:
+        async with asyncio.timeout(_LEAVE_S):
+            handed_back = await queue.hand_back()
+            await queue.goodbye()
+        log.info("handed back what was not begun", deliveries=handed_back)
+    except (QueueUnavailable, TimeoutError):
+        log.warning("could not hand back, others take over when the leases run out")
+
+
+async def _heartbeat(queue: DeliveryQueue, patience: Patience, pace: Pace) -> None:
+    """Say every second that this worker lives; trim what the streams no longer need."""
+    while True:
+        await patience(lambda: queue.heartbeat(tokens_per_s=pace.tokens_per_s))
+        await patience(queue.trim)
+        await asyncio.sleep(_HEARTBEAT_S)
+
+
+def _batch_policy(settings: PredictorSettings) -> BatchPolicy:
+    return BatchPolicy(
+        token_budget=settings.token_budget,
+        max_rows=settings.max_rows,
+        forward_cost_tokens=settings.forward_cost_tokens,
+        linger_s=settings.linger_ms / 1e3,
+        bulk_share=settings.bulk_share,
+    )
+
+
+def _read_ahead(settings: PredictorSettings) -> ReadAhead:
+    return ReadAhead(
+        batch_tokens=settings.token_budget,
+        ahead_s=settings.read_ahead_ms / 1e3,
+        bulk_share=settings.bulk_share,
+        reclaim_every_s=settings.reclaim_every_ms / 1e3,
+        lease_s=settings.shared.lease_ms / 1e3,
+    )
+
+
+def _worker_name() -> WorkerName:
+    """One start of one process; at most 32 characters and no space, for the chunk's field."""
+    host = socket.gethostname().split(".")[0].replace(" ", "-")[:12]
+    return WorkerName(f"{host}-{os.getpid()}-{secrets.token_hex(3)}")

@@ -1,0 +1,33 @@
+"""What the predictor asks of whatever computes."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from services.predictor.rows import Row
+from shared.contract import Outcome
+
+
+class Backend(Protocol):
+    """One loaded model on one device. ``forward`` is called from one thread at a time."""
+
+    device: str
+    """Where it computes, for people: ``cpu``, ``cuda:0``, …"""
+
+    def warm_up(self) -> None:
+        """Compute once on made-up rows, so that the first request does not pay for it."""
+
+    def prepare(self, rows: Sequence[Row]) -> Any:
+        """Make a batch ready on the host while another one computes."""
+
+    def forward(self, prepared: Any) -> list[Outcome]:
+        """Compute what :meth:`prepare` made; outcomes in the order of its rows.
+
+        Raises:
+            PredictionFailed: some row made the model raise
+            OutOfMemory: the batch does not fit
+            DeviceLost: nothing on this device can be saved
+        """
+
+
+class UnknownBackend(Exception):
+    """The model asks for a backend that this predictor does not have."""

@@ -1,0 +1,26 @@
+"""Make the backend that a model asks for; torch is imported only when one needs it."""
+
+from services.predictor.backends.base import Backend, UnknownBackend
+from shared.model_spec import ModelSpec
+
+
+def load_backend(spec: ModelSpec, *, device: str, dtype: str, threads: int) -> Backend:
+    """Load the model's weights onto its device.
+
+    Raises:
+        UnknownBackend: naming the ones there are
+    """
+    match spec.backend:
+        case "torch":
+            from services.predictor.backends.torch_text import TorchTextClassifier
+
+            return TorchTextClassifier(spec, device=device, dtype=dtype, threads=threads)
+        case "stand-in":
+            from services.predictor.backends.stand_in import StandIn
+
+            return StandIn(spec)
+        case unknown:
+            raise UnknownBackend(
+                f"model {spec.key} asks for backend {unknown!r}, there are torch and stand-in: "
+                "write one of them as backend in its model.toml"
+            )

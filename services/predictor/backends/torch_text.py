@@ -1,0 +1,112 @@
+"""Hugging Face sequence classifiers on PyTorch: padded batches, one forward, logits back.
+
+The only room that imports torch and transformers. Weights come from safetensors; no pickle, no
+code from the model's folder.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import numpy as np
+import torch
+from transformers import AutoModelForSequenceClassification
+from transformers.utils import logging as transformers_logging
+
+from services.predictor.collate import collate
+from services.predictor.rows import Row
+from shared.contract import Failure, Outcome, Success, Tensor
+from shared.errors import DeviceLost, OutOfMemory, PredictionFailed
+from shared.model_spec import ModelSpec
+
+_WARM_UP_LENGTHS: Final = (8, 64)
+_DTYPES: Final = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+Prepared = dict[str, torch.Tensor]
+
+
+class TorchTextClassifier:
+    """One sequence classifier, in eval mode, on one device."""
+
+    def __init__(self, spec: ModelSpec, *, device: str, dtype: str, threads: int) -> None:
+        transformers_logging.disable_progress_bar()
+        if threads:
+            torch.set_num_threads(threads)
+        self._spec = spec
+        self._device = _choose_device(device)
+        self.device = str(self._device)
+        self._model = AutoModelForSequenceClassification.from_pretrained(
+            spec.folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=_choose_dtype(dtype, self._device),
+        )
+        self._model.eval().to(self._device)
+
+    def warm_up(self) -> None:
+        """Forward a short and a longer batch: kernels chosen, memory pools filled."""
+        for length in _WARM_UP_LENGTHS:
+            ids = np.full(min(length, self._spec.max_tokens), self._spec.pad_id, dtype=np.int32)
+            for rows in (1, 8):
+                self.forward(self.prepare([Row({"input_ids": ids})] * rows))
+
+    def prepare(self, rows: Sequence[Row]) -> Prepared:
+        """Collate on the host: ``input_ids`` [B, T] and, where needed, mask and segment ids."""
+        with _translated():
+            padded = collate(rows, self._spec.pad_id)
+        named = {
+            "input_ids": padded.ids,
+            "attention_mask": padded.mask,
+            "token_type_ids": padded.types,
+        }
+        return {name: torch.from_numpy(array) for name, array in named.items() if array is not None}
+
+    def forward(self, prepared: Prepared) -> list[Outcome]:
+        """Logits, float32 [labels], for each row; a row with NaN or infinity fails alone."""
+        with _translated(), torch.inference_mode():
+            inputs = {
+                name: tensor.to(self._device, non_blocking=True)
+                for name, tensor in prepared.items()
+            }
+            # One copy from the device for the whole batch.
+            logits = self._model(**inputs).logits.float().cpu().numpy()
+        finite = np.isfinite(logits).all(axis=1)
+        return [_outcome(row, finite=bool(ok)) for row, ok in zip(logits, finite, strict=True)]
+
+
+def _outcome(logits: "np.ndarray[tuple[int], np.dtype[np.float32]]", *, finite: bool) -> Outcome:
+    if not finite:
+        return Failure.of(PredictionFailed("the model answered with NaN or infinity"))
+    return Success((Tensor("logits", "<f4", logits.shape, logits.astype("<f4").tobytes()),))
+
+
+def _choose_device(wanted: str) -> torch.device:
+    if wanted != "auto":
+        return torch.device(wanted)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    if wanted != "auto":
+        return _DTYPES[wanted]
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Torch's failures as ours; a message of the model's own may quote shapes, never the text."""
+    try:
+        yield
+    except torch.OutOfMemoryError as exc:
+        raise OutOfMemory("the device has no room for this batch") from exc
+    except torch.AcceleratorError as exc:
+        raise DeviceLost(f"the device does not answer: {exc}") from exc
+    except Exception as exc:  # the wall: a model may raise anything, and only its row pays
+        if "can't allocate memory" in str(exc):
+            raise OutOfMemory("the host has no memory for this batch") from exc
+        raise PredictionFailed(f"the model raised {type(exc).__name__}: {exc}") from exc

@@ -1,0 +1,147 @@
+"""Decide which leased deliveries share the next forward pass.
+
+A pure state machine: no clock, no Redis, no tensors. The worker tells it the time and what
+arrived; it answers with a micro-batch or with the moment to ask again.
+
+The cost of a batch is what the device computes, padding included: ``rows * longest`` tokens.
+The oldest delivery is always in the batch, so nobody starves: a delivery with ``k`` older ones
+in its lane leaves with the ``k+1``-th batch that its lane leads, at the latest. Its neighbours
+in length fill the batch while the padding they bring costs less than a forward of their own.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from shared.contract import Delivery, EntryId, Lane
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPolicy:
+    """What bounds a micro-batch."""
+
+    token_budget: int
+    """Most tokens in one forward, padding included; a single larger delivery goes alone."""
+    max_rows: int
+    forward_cost_tokens: int
+    """What a forward costs before its first token, in tokens: the padding worth accepting."""
+    linger_s: float = 0.0
+    """How long a free device waits for company."""
+    bulk_share: float = 0.2
+    """Share of batches led by the bulk lane while interactive work waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The rectangle that a batch is on the device."""
+
+    rows: int
+    longest: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens computed, padding included."""
+        return self.rows * self.longest
+
+    def plus(self, delivery: Delivery) -> "Cost":
+        """The rectangle with one more delivery in it."""
+        return Cost(self.rows + delivery.rows, max(self.longest, delivery.longest))
+
+
+class Batcher:
+    """The window of deliveries that are leased and not yet begun."""
+
+    def __init__(self, policy: BatchPolicy) -> None:
+        self._policy = policy
+        self._ceiling = policy.token_budget
+        self._waiting: dict[Lane, dict[EntryId, tuple[float, Delivery]]] = {
+            Lane.INTERACTIVE: {},
+            Lane.BULK: {},
+        }
+        self._bulk_credit = 0.0
+
+    def __len__(self) -> int:
+        return sum(len(lane) for lane in self._waiting.values())
+
+    def __contains__(self, entry: EntryId) -> bool:
+        return any(entry in lane for lane in self._waiting.values())
+
+    def tokens(self, lane: Lane) -> int:
+        """Tokens of a lane that wait here."""
+        return sum(delivery.tokens for _, delivery in self._waiting[lane].values())
+
+    def add(self, delivery: Delivery, *, now: float) -> None:
+        """Let a delivery wait for its batch; one that waits already keeps its place."""
+        self._waiting[delivery.lane].setdefault(delivery.entry, (now, delivery))
+
+    def discard(self, entries: Collection[EntryId]) -> None:
+        """Forget deliveries whose lease was lost."""
+        for lane in self._waiting.values():
+            for entry in entries:
+                lane.pop(entry, None)
+
+    def lower_ceiling(self, tokens: int) -> None:
+        """Remember that a batch of this cost did not fit the device."""
+        self._ceiling = max(1, min(self._ceiling, tokens // 2))
+
+    def due_at(self, *, free_at: float) -> float | None:
+        """When to ask for the next batch, or None while nothing waits.
+
+        ``free_at`` is when the device should have its next batch at hand.
+        """
+        arrivals = [arrived for lane in self._waiting.values() for arrived, _ in lane.values()]
+        if not arrivals:
+            return None
+        return max(free_at, min(arrivals) + self._policy.linger_s)
+
+    def take(self, *, now: float, free_at: float) -> list[Delivery]:
+        """Remove and return the next micro-batch, oldest first, or [] while it pays to wait."""
+        due = self.due_at(free_at=free_at)
+        if due is None or now < free_at:
+            return []
+        leader_lane = self._leading_lane()
+        batch, cost = self._fill(leader_lane)
+        if now < due and cost.tokens < self._ceiling and cost.rows < self._policy.max_rows:
+            return []
+        self._account(leader_lane)
+        for delivery in batch:
+            del self._waiting[delivery.lane][delivery.entry]
+        return batch
+
+    def _leading_lane(self) -> Lane:
+        if not self._waiting[Lane.BULK]:
+            return Lane.INTERACTIVE
+        if not self._waiting[Lane.INTERACTIVE]:
+            return Lane.BULK
+        credit = self._bulk_credit + self._policy.bulk_share
+        return Lane.BULK if credit >= 1.0 else Lane.INTERACTIVE
+
+    def _account(self, leader: Lane) -> None:
+        """Bulk earns credit with every batch that interactive leads while bulk waits."""
+        if self._waiting[Lane.BULK] and self._waiting[Lane.INTERACTIVE]:
+            self._bulk_credit += self._policy.bulk_share
+            if leader is Lane.BULK:
+                self._bulk_credit -= 1.0
+
+    def _fill(self, leader_lane: Lane) -> tuple[list[Delivery], Cost]:
+        _, oldest = next(iter(self._waiting[leader_lane].values()))
+        batch, cost = [oldest], Cost(oldest.rows, oldest.longest)
+        for lane in (Lane.INTERACTIVE, Lane.BULK):
+            others = [d for _, d in self._waiting[lane].values() if d is not oldest]
+            for delivery in _nearest(others, length=oldest.longest):
+                grown = cost.plus(delivery)
+                if self._fits(grown) and self._worth_it(cost, delivery, grown):
+                    batch.append(delivery)
+                    cost = grown
+        return batch, cost
+
+    def _fits(self, cost: Cost) -> bool:
+        return cost.tokens <= self._ceiling and cost.rows <= self._policy.max_rows
+
+    def _worth_it(self, cost: Cost, delivery: Delivery, grown: Cost) -> bool:
+        padding = grown.tokens - cost.tokens - delivery.rows * delivery.longest
+        return padding <= self._policy.forward_cost_tokens
+
+
+def _nearest(deliveries: Sequence[Delivery], *, length: int) -> Iterator[Delivery]:
+    """By distance in length from ``length``; the older one first where that is equal."""
+    return iter(sorted(deliveries, key=lambda delivery: abs(delivery.longest - length)))

@@ -1,0 +1,46 @@
+"""Stack the rows of a micro-batch into one padded rectangle."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.predictor.rows import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Padded:
+    """Text rows as a rectangle; ``T`` is the longest row."""
+
+    ids: NDArray[np.int64]
+    """[B, T], the pad id beyond each row's length."""
+    types: NDArray[np.int64] | None
+    """[B, T] segment ids, or None where every row is one segment."""
+    mask: NDArray[np.int64] | None
+    """[B, T], 1 on real tokens, or None where all rows have length T: attention is cheaper."""
+
+
+def collate(rows: Sequence[Row], pad_id: int) -> Padded:
+    """Pad to the longest row.
+
+    Not rounded up to a multiple of 8: on a CPU that only adds tokens.
+    """
+    lengths = [row.length for row in rows]
+    longest = max(lengths)
+    ids = _stack([row.tensors["input_ids"] for row in rows], longest, fill=pad_id)
+    types = None
+    if any("token_type_ids" in row.tensors for row in rows):
+        nothing = np.zeros(0, dtype=np.int64)
+        types = _stack([row.tensors.get("token_type_ids", nothing) for row in rows], longest)
+    mask = None
+    if min(lengths) < longest:
+        mask = (np.arange(longest) < np.asarray(lengths)[:, None]).astype(np.int64)
+    return Padded(ids, types, mask)
+
+
+def _stack(arrays: Sequence[NDArray[np.generic]], longest: int, fill: int = 0) -> NDArray[np.int64]:
+    stacked = np.full((len(arrays), longest), fill, dtype=np.int64)
+    for line, array in zip(stacked, arrays, strict=True):
+        line[: len(array)] = array
+    return stacked

@@ -1,0 +1,146 @@
+"""Fill the batcher's window: receive, reclaim, adopt, and never more than this worker's share.
+
+The window is what is leased beyond the running batch. It holds the smaller of a time's work
+(measured tokens/s) and this worker's share of the queue, never less than one delivery.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import ceil
+from time import monotonic
+from typing import Final
+
+import structlog
+
+from services.predictor.batcher import Batcher
+from services.predictor.leases import Leases
+from services.predictor.patience import Patience
+from shared.contract import Delivery, Lane
+from shared.queue.deliveries import FIRST_CURSOR, BeginAnswer, DeliveryQueue
+
+log = structlog.get_logger()
+
+LANES: Final = (Lane.INTERACTIVE, Lane.BULK)
+_MOST_AT_ONCE: Final = 256
+_SMOOTHING: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAhead:
+    """What bounds the window."""
+
+    batch_tokens: int
+    """Never less than one batch, unless the share is smaller."""
+    ahead_s: float
+    bulk_share: float
+    reclaim_every_s: float
+    lease_s: float
+
+
+class Consumer:
+    """Turns entries of the streams into waiting deliveries."""
+
+    def __init__(
+        self,
+        queue: DeliveryQueue,
+        *,
+        batcher: Batcher,
+        leases: Leases,
+        patience: Patience,
+        read_ahead: ReadAhead,
+    ) -> None:
+        self._queue = queue
+        self._batcher = batcher
+        self._leases = leases
+        self._patience = patience
+        self._read_ahead = read_ahead
+        self._outages_seen = 0
+        self._cursors = dict.fromkeys(LANES, FIRST_CURSOR)
+        self._reclaimed_at = float("-inf")
+        self._tokens_per_delivery = 1.0
+        self._share_tokens = 0.0
+        self._bulk_only = True
+        self._more_elsewhere = False
+
+    def learn(self, answer: BeginAnswer) -> None:
+        """Take the queue's depth and the number of workers from a begin."""
+        self._share_tokens = answer.queued_tokens / max(answer.workers, 1)
+        self._bulk_only = answer.queued_tokens == answer.bulk_tokens
+        self._more_elsewhere = answer.queued_tokens > self._leases.tokens
+
+    async def fill(self, *, tokens_per_s: float) -> None:
+        """Read what there is room for; never blocks. Looks for the work of the dead when due."""
+        await self._recover()
+        room = self._room(tokens_per_s)
+        if monotonic() >= self._reclaimed_at + self._read_ahead.reclaim_every_s:
+            await self._reclaim(room)
+        if self._more_elsewhere and any(room.values()):
+            received = await self._patience(lambda: self._queue.receive(room))
+            self._more_elsewhere = bool(received)
+            self._take(received)
+
+    async def wait(self) -> None:
+        """With empty hands: block, for a second at most, until there is a delivery."""
+        await self._recover()
+        self._take(await self._patience(self._queue.wait))
+
+    async def open(self) -> None:
+        """Make the consumer groups before anything is read."""
+        await self._patience(self._queue.open)
+
+    async def _recover(self) -> None:
+        """After an outage: what is held is renewed first, what a lost reply gave us adopted."""
+        if self._outages_seen == self._patience.outages:
+            return
+        self._outages_seen = self._patience.outages
+        await self.open()
+        await self._leases.renew()
+        self._take(await self._patience(self._queue.adopt))
+
+    async def _reclaim(self, room: dict[Lane, int]) -> None:
+        """Take over what has lapsed, unless Redis was away within the last lease."""
+        self._reclaimed_at = monotonic()
+        if self._reclaimed_at < self._patience.back_at + self._read_ahead.lease_s:
+            return  # idle times ran on while nobody could renew
+        for lane in LANES:
+            if room[lane] > 0:
+                await self._reclaim_lane(lane, room[lane])
+
+    async def _reclaim_lane(self, lane: Lane, count: int) -> None:
+        cursor = self._cursors[lane]
+        self._cursors[lane], taken = await self._patience(
+            lambda: self._queue.reclaim(lane, cursor=cursor, count=count)
+        )
+        fresh = [delivery for delivery in taken if delivery.entry not in self._leases]
+        if fresh:
+            log.info("took over deliveries whose lease had run out", deliveries=len(fresh))
+        self._take(fresh)
+
+    def _take(self, deliveries: Iterable[Delivery]) -> None:
+        now = monotonic()
+        for delivery in deliveries:
+            if delivery.entry in self._leases:
+                continue
+            self._tokens_per_delivery += _SMOOTHING * (delivery.tokens - self._tokens_per_delivery)
+            self._leases.hold(delivery)
+            self._batcher.add(delivery, now=now)
+
+    def _room(self, tokens_per_s: float) -> dict[Lane, int]:
+        """How many deliveries of each lane to ask for.
+
+        Interactive work does not count the bulk that waits here: it must get in, and before it.
+        """
+        bounds = self._read_ahead
+        wanted = max(bounds.batch_tokens, tokens_per_s * bounds.ahead_s)
+        begun = self._leases.tokens - sum(self._batcher.tokens(lane) for lane in LANES)
+        window = min(wanted, self._share_tokens - begun)
+        interactive = window - self._batcher.tokens(Lane.INTERACTIVE)
+        bulk = interactive - self._batcher.tokens(Lane.BULK)
+        if not self._bulk_only:
+            bulk = min(bulk, bounds.bulk_share * window - self._batcher.tokens(Lane.BULK))
+        return {Lane.INTERACTIVE: self._count(interactive), Lane.BULK: self._count(bulk)}
+
+    def _count(self, tokens: float) -> int:
+        if tokens <= 0:
+            return 0 if len(self._batcher) else 1
+        return min(_MOST_AT_ONCE, ceil(tokens / max(self._tokens_per_delivery, 1.0)))

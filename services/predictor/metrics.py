@@ -1,0 +1,61 @@
+"""What a predictor counts, under the names of the metrics table in ``docs/operations.md``."""
+
+import time
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from shared.contract import ModelKey
+
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+_TOKENS: Final = (16, 64, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384, 65_536)
+_RATIOS: Final = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75)
+_LABELS: Final = ("model", "version")
+
+
+class Metrics:
+    """One predictor's metrics, labelled with its model."""
+
+    def __init__(self, model: ModelKey, registry: CollectorRegistry) -> None:
+        def counter(name: str, what: str) -> Counter:
+            counted = Counter(f"penstock_{name}", what, _LABELS, registry=registry)
+            return counted.labels(model.name, model.version)
+
+        def histogram(name: str, what: str, buckets: tuple[float, ...]) -> Histogram:
+            seen = Histogram(f"penstock_{name}", what, _LABELS, buckets=buckets, registry=registry)
+            return seen.labels(model.name, model.version)
+
+        self.rows = counter("rows", "Rows computed")
+        self.executions = counter("executions", "Forward passes; rows per execution is the batch")
+        self.redeliveries = counter("redeliveries", "Deliveries begun for a second or later time")
+        self.stale_results = counter(
+            "stale_results_refused", "Outcomes refused because a newer attempt owns the chunk"
+        )
+        self.expired = counter("expired", "Rows whose deadline passed before they were begun")
+        self.dead_letters = counter("dead_letters", "Rows given up after the attempt limit")
+        self.oom_splits = counter("oom_splits", "Batches halved because the device was full")
+        self.broker_reconnects = counter("broker_reconnects", "Times that Redis went away")
+        self.inference = histogram("inference_duration_seconds", "Forward passes", _SECONDS)
+        self.batch_rows = histogram("batch_size_rows", "Rows in a micro-batch", _ROWS)
+        self.batch_tokens = histogram(
+            "batch_tokens", "Tokens computed in a micro-batch, padding included", _TOKENS
+        )
+        self.padding = histogram(
+            "batch_padding_ratio", "Share of a micro-batch that is padding", _RATIOS
+        )
+        self.busy_s = 0.0
+        """Seconds that a forward ran, since the start."""
+        busy = Gauge(
+            "penstock_device_busy_ratio",
+            "Share of the time since the last scrape that a forward ran",
+            _LABELS,
+            registry=registry,
+        )
+        busy.labels(model.name, model.version).set_function(self._busy_ratio)
+        self._scraped = (time.monotonic(), 0.0)
+
+    def _busy_ratio(self) -> float:
+        (then, busy_then), now = self._scraped, time.monotonic()
+        self._scraped = (now, self.busy_s)
+        return min(1.0, (self.busy_s - busy_then) / max(now - then, 1e-9))

@@ -1,0 +1,59 @@
+"""Settle what was computed: a whole micro-batch in one round trip, as often as it takes."""
+
+from collections.abc import Sequence
+
+import structlog
+
+from services.predictor.leases import Leases
+from services.predictor.metrics import Metrics
+from services.predictor.patience import Patience
+from services.predictor.rows import Place
+from shared.contract import Outcome
+from shared.queue.deliveries import Begun, DeliveryQueue, Settlement
+
+log = structlog.get_logger()
+
+
+def settlements_of(
+    places: Sequence[Place], outcomes: Sequence[Outcome], *, batch_s: float, inference_s: float
+) -> list[Settlement]:
+    """One settlement for each begun delivery; its rows stand together and in order."""
+    by_delivery: dict[int, tuple[Begun, list[Outcome]]] = {}
+    for place, outcome in zip(places, outcomes, strict=True):
+        by_delivery.setdefault(id(place.begun), (place.begun, []))[1].append(outcome)
+    return [
+        Settlement(
+            begun,
+            tuple(of_rows),
+            batch_us=round(batch_s * 1e6),
+            inference_us=round(inference_s * 1e6),
+        )
+        for begun, of_rows in by_delivery.values()
+    ]
+
+
+class Publisher:
+    """Writes outcomes back and lets go of what they settle."""
+
+    def __init__(
+        self, queue: DeliveryQueue, *, leases: Leases, patience: Patience, metrics: Metrics
+    ) -> None:
+        self._queue = queue
+        self._leases = leases
+        self._patience = patience
+        self._metrics = metrics
+
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Record outcomes; a refusal is counted, and leaves the chunk to its newer attempt."""
+        if not settlements:
+            return
+        answers = await self._patience(lambda: self._queue.settle(settlements))
+        stale = answers.count("stale")
+        if stale:
+            self._metrics.stale_results.inc(stale)
+            log.warning("results refused, a newer attempt will answer", deliveries=stale)
+        log.debug("batch settled", deliveries=len(settlements), settled=answers.count("settled"))
+
+    def release(self, settlements: Sequence[Settlement]) -> None:
+        """Let the leases of whole chunks lapse: nothing is left to do for them here."""
+        self._leases.release(settlement.begun.delivery for settlement in settlements)

@@ -1,0 +1,58 @@
+"""Chunks as single rows: what a batch is made of, and cut at when it fails."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.codec import decode_rows
+from shared.contract import Column
+from shared.queue.deliveries import Begun
+
+Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One input as named tensors, without a batch dimension."""
+
+    tensors: Mapping[str, Array]
+
+    @property
+    def length(self) -> int:
+        """Steps along the first dimension of the first tensor; its tokens, for a text."""
+        return len(next(iter(self.tensors.values())))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row of a micro-batch belongs."""
+
+    begun: Begun
+    row: int
+
+
+def open_rows(begun: Begun) -> list[tuple[Place, Row]]:
+    """The rows of a begun delivery that have no outcome yet.
+
+    Raises:
+        DecodeError: the payload is not what this version of the codec writes
+    """
+    rows = decode_rows(begun.delivery.payload)
+    split = {column.name: _split(column) for column in rows.columns}
+    return [
+        (Place(begun, row), Row({name: arrays[row] for name, arrays in split.items()}))
+        for row in begun.open_rows
+    ]
+
+
+def _split(column: Column) -> list[Array]:
+    """Views of each row, [length, *inner], on the column's own bytes."""
+    flat: Array = np.frombuffer(column.values, dtype=np.dtype(column.dtype))
+    whole = flat.reshape(-1, *column.inner)
+    arrays, start = [], 0
+    for length in column.lengths:
+        arrays.append(whole[start : start + length])
+        start += length
+    return arrays

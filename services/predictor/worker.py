@@ -1,0 +1,237 @@
+"""The predictor's loop: wait, fill, take, begin, forward, settle.
+
+While one forward runs, the next batch is received, begun and collated, late enough that what
+arrives meanwhile can join it, early enough that the device does not wait. At most one batch is
+begun ahead of the running one, and nothing beside a suspect: a delivery that was begun before by
+a process that did not finish it travels alone, row by row, each settled before the next.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Final
+
+import structlog
+
+from services.predictor.batcher import Batcher
+from services.predictor.consumer import Consumer
+from services.predictor.device import Device
+from services.predictor.isolate import outcomes_of_each
+from services.predictor.leases import Leases
+from services.predictor.metrics import Metrics
+from services.predictor.patience import Patience
+from services.predictor.publish import Publisher, settlements_of
+from services.predictor.rows import Place, Row, open_rows
+from shared.contract import Delivery, Failure, Outcome
+from shared.errors import DecodeError, PredictionFailed
+from shared.queue.deliveries import Begun, DeliveryQueue, Settlement
+
+log = structlog.get_logger()
+
+_FIRST_LEAD_S: Final = 0.002
+_SMOOTHING: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """What the device computes next: its rows, where they belong, and the host's part done."""
+
+    places: Sequence[Place]
+    rows: Sequence[Row]
+    prepared: Any
+    begun_at: float
+
+
+class Worker:
+    """One model on one device, fed from its streams."""
+
+    def __init__(
+        self,
+        queue: DeliveryQueue,
+        *,
+        device: Device,
+        batcher: Batcher,
+        consumer: Consumer,
+        leases: Leases,
+        publisher: Publisher,
+        patience: Patience,
+        metrics: Metrics,
+    ) -> None:
+        self._queue = queue
+        self._device = device
+        self._batcher = batcher
+        self._consumer = consumer
+        self._leases = leases
+        self._publisher = publisher
+        self._patience = patience
+        self._metrics = metrics
+        self._suspects: list[Delivery] = []
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._settling: set[asyncio.Task[None]] = set()
+        self._lead_s = _FIRST_LEAD_S
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until ``stop`` is set, then finish what is begun.
+
+        Raises:
+            DeviceLost: in an exception group; the process must end
+        """
+        async with asyncio.TaskGroup() as tasks:
+            while not stop.is_set():
+                await self._one_round(tasks)
+            await self._finish()
+
+    async def _one_round(self, tasks: asyncio.TaskGroup) -> None:
+        if not len(self._batcher):
+            await self._consumer.wait()
+        await self._until_due()
+        forming_at = monotonic()
+        await self._consumer.fill(tokens_per_s=self._device.pace.tokens_per_s)
+        deliveries = self._batcher.take(now=monotonic(), free_at=self._due_at())
+        if not deliveries:
+            return
+        batch = await self._begin(deliveries)
+        if batch is not None:
+            self._lead_s += _SMOOTHING * (monotonic() - forming_at - self._lead_s)
+            await self._idle.wait()
+            self._idle.clear()
+            tasks.create_task(self._compute(batch, tasks), name="forward")
+        if self._suspects:
+            await self._suspects_alone()
+
+    def _due_at(self) -> float:
+        """When to form the next batch: its lead before the device is free; at once when it is."""
+        return 0.0 if self._idle.is_set() else self._device.free_at() - self._lead_s
+
+    async def _until_due(self) -> None:
+        """Wait for the moment to form the next batch, or for the device to be free earlier."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._due_at() - monotonic()):
+                await self._idle.wait()
+        lingers_until = self._batcher.due_at(free_at=0.0)
+        if self._idle.is_set() and lingers_until is not None:
+            await asyncio.sleep(lingers_until - monotonic())
+
+    async def _begin(self, deliveries: Sequence[Delivery]) -> MicroBatch | None:
+        answer = await self._patience(lambda: self._queue.begin(deliveries))
+        self._leases.release(answer.dropped)
+        self._suspects.extend(answer.suspects)
+        self._consumer.learn(answer)
+        self._count(expired=answer.expired_rows, given_up=answer.given_up_rows)
+        return await self._prepare(answer.begun)
+
+    async def _prepare(self, begun: Sequence[Begun]) -> MicroBatch | None:
+        """Decode and collate; a delivery that does not decode fails here, alone."""
+        begun_at = monotonic()
+        pairs: list[tuple[Place, Row]] = []
+        for one in begun:
+            try:
+                pairs.extend(open_rows(one))
+            except DecodeError as error:
+                await self._fail(one, error)
+        if not pairs:
+            return None
+        places, rows = zip(*pairs, strict=True)
+        try:
+            prepared = self._device.prepare(rows)
+        except PredictionFailed:
+            prepared = None  # some row does not fit with the others: the forward finds which
+        return MicroBatch(places, rows, prepared, begun_at)
+
+    async def _compute(self, batch: MicroBatch, tasks: asyncio.TaskGroup) -> None:
+        """Forward one batch; its results are settled while the next one runs."""
+        started_at = monotonic()
+        try:
+            outcomes = await self._outcomes(batch.rows, batch.prepared)
+        finally:
+            self._idle.set()
+        settlements = settlements_of(
+            batch.places,
+            outcomes,
+            batch_s=started_at - batch.begun_at,
+            inference_s=monotonic() - started_at,
+        )
+        settling = tasks.create_task(self._settle(settlements), name="settle")
+        self._settling.add(settling)
+        settling.add_done_callback(self._settling.discard)
+
+    async def _outcomes(self, rows: Sequence[Row], prepared: Any = None) -> list[Outcome]:
+        async def run(some: Sequence[Row]) -> list[Outcome]:
+            ready = prepared if some is rows and prepared is not None else None
+            outcomes, _ = await self._device.forward(
+                some, self._device.prepare(some) if ready is None else ready
+            )
+            return outcomes
+
+        return await outcomes_of_each(run, rows, on_out_of_memory=self._lower_ceiling)
+
+    def _lower_ceiling(self, rows: Sequence[Row]) -> None:
+        self._metrics.oom_splits.inc()
+        cost = len(rows) * max(1, *(row.length for row in rows))
+        self._batcher.lower_ceiling(cost)
+        log.warning("out of memory, batches stay below this from now on", tokens=cost // 2)
+
+    async def _settle(self, settlements: Sequence[Settlement]) -> None:
+        await self._publisher.settle(settlements)
+        self._publisher.release(settlements)
+
+    async def _fail(self, begun: Begun, error: DecodeError) -> None:
+        log.error("payload does not decode, its rows fail", job=begun.delivery.job)
+        failure = Failure.of(error)
+        rows = [Settlement(begun, (failure,), row=row) for row in begun.open_rows]
+        await self._settle(rows)
+
+    async def _suspects_alone(self) -> None:
+        """Run each suspect with nothing else begun, so that nobody else dies with it."""
+        await self._quiet()
+        while self._suspects:
+            delivery = self._suspects.pop(0)
+            answer = await self._patience(
+                lambda alone=(delivery,): self._queue.begin(alone, alone=True)  # type: ignore[misc]
+            )
+            self._leases.release(answer.dropped)
+            self._count(expired=answer.expired_rows, given_up=answer.given_up_rows)
+            for begun in answer.begun:
+                self._metrics.redeliveries.inc()
+                log.warning("second attempt, alone and row by row", job=delivery.job)
+                await self._row_by_row(begun)
+
+    async def _row_by_row(self, begun: Begun) -> None:
+        begun_at = monotonic()
+        try:
+            pairs = open_rows(begun)
+        except DecodeError as error:
+            await self._fail(begun, error)
+            return
+        for place, row in pairs:
+            started_at = monotonic()
+            outcomes = await self._outcomes([row])
+            settlement = Settlement(
+                begun,
+                tuple(outcomes),
+                row=place.row,
+                batch_us=round((started_at - begun_at) * 1e6),
+                inference_us=round((monotonic() - started_at) * 1e6),
+            )
+            await self._publisher.settle([settlement])
+        self._leases.release([begun.delivery])
+
+    async def _quiet(self) -> None:
+        """Wait until nothing runs and nothing is being settled."""
+        await self._idle.wait()
+        if self._settling:
+            await asyncio.wait(self._settling)
+
+    async def _finish(self) -> None:
+        """Settle what is begun; what is not stays for the hand-back."""
+        await self._quiet()
+
+    def _count(self, *, expired: int, given_up: int) -> None:
+        if expired:
+            self._metrics.expired.inc(expired)
+        if given_up:
+            self._metrics.dead_letters.inc(given_up)
+            log.error("gave a row up, see the dead letters", rows=given_up)
