@@ -1,0 +1,110 @@
+"""All of it on one machine: ``make run``, or ``python -m services.local``.
+
+The composition root: reads every service's settings, so that a wrong one is refused
+before anything is started, and hands the parts to the supervisor. The parts are the
+same processes that run on machines of their own; nothing here is known to them.
+"""
+
+import asyncio
+import json
+import os
+import shlex
+import signal
+from contextlib import ExitStack
+
+from services.gateway.settings import GatewaySettings
+from services.local.embedded_redis import EmbeddedRedis, embedded_redis
+from services.local.parts import address_of, gateway_parts, listen, predictor_parts
+from services.local.settings import LocalSettings
+from services.local.supervisor import run
+from services.predictor.settings import PredictorSettings
+from shared.errors import ServiceError
+from shared.repository import ModelRefused, ModelSpec, open_repository
+from shared.settings import SettingsRefused, load, refuse
+from shared.telemetry import configure_logging
+
+
+def main() -> None:
+    local = load(LocalSettings)
+    gateway = load(GatewaySettings)
+    predictor = load(PredictorSettings)
+    configure_logging(local.shared.log_format, local.shared.log_level, service="local")
+    try:
+        status = start(local, gateway, predictor)
+    except (SettingsRefused, ModelRefused, ServiceError) as refused:
+        refuse(str(refused))
+    except KeyboardInterrupt:  # before the supervisor listens there is nothing to drain
+        status = 128 + signal.SIGINT
+    raise SystemExit(status)
+
+
+def start(local: LocalSettings, gateway: GatewaySettings, predictor: PredictorSettings) -> int:
+    """Claim what must be ours alone, then run; returns the exit status.
+
+    Raises:
+        SettingsRefused: what is asked for cannot be started here
+        ModelRefused, ServiceError: the model cannot be served
+    """
+    budgets_agree(gateway, predictor)
+    model = open_repository(local.shared.models, local.shared.model, weights=False).default
+    with ExitStack() as claimed:
+        listener = claimed.enter_context(listen(gateway.host, gateway.port))
+        redis = None
+        environ = dict(os.environ)
+        if "redis_url" not in local.shared.model_fields_set:
+            redis = claimed.enter_context(embedded_redis(local.data, local.redis_server))
+            environ["PENSTOCK_REDIS_URL"] = redis.url
+        parts = [
+            *gateway_parts(local.gateways, gateway, listener=listener, environ=environ),
+            *predictor_parts(
+                local.predictors, predictor, cores=os.cpu_count() or 1, environ=environ
+            ),
+        ]
+        queue = describe(redis) if redis else local.shared.redis_address
+        greeting = welcome(*address_of(listener), model=model, queue=queue)
+        return asyncio.run(
+            run(
+                [redis.part()] if redis else [],
+                parts,
+                on_ready=lambda: print(greeting, flush=True),
+                on_stop=listener.close,  # the gateways have theirs: while they drain, none comes in
+            )
+        )
+
+
+def budgets_agree(gateway: GatewaySettings, predictor: PredictorSettings) -> None:
+    """A chunk is never split, so every chunk must fit every predictor's batch."""
+    if predictor.token_budget < gateway.chunk_tokens:
+        raise SettingsRefused(
+            f"PENSTOCK_PREDICTOR_TOKEN_BUDGET={predictor.token_budget} is less than "
+            f"PENSTOCK_GATEWAY_CHUNK_TOKENS={gateway.chunk_tokens}: raise the one to "
+            f"{gateway.chunk_tokens} or lower the other to {predictor.token_budget}"
+        )
+
+
+def describe(redis: EmbeddedRedis) -> str:
+    return f"embedded Redis {redis.version}, append-only, in {redis.data}"
+
+
+def welcome(host: str, port: int, *, model: ModelSpec, queue: str) -> str:
+    """What a newcomer needs next, with a request that works as it stands."""
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    body = shlex.quote(json.dumps({"inputs": model.sample}, ensure_ascii=False))
+    return f"""
+Penstock is ready.
+
+  address   {address}
+  docs      {address}/docs
+  model     {model.key}
+  queue     {queue}
+
+Try it:
+
+  curl -s {address}/predict -H 'Content-Type: application/json' -d {body}
+
+Ctrl-C drains and stops everything.
+"""
+
+
+if __name__ == "__main__":
+    main()

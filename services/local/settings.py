@@ -1,0 +1,32 @@
+"""Settings of ``make run``: how many of what, and where the embedded Redis keeps its data."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.settings import SharedSettings
+
+
+class LocalSettings(BaseSettings):
+    """What is started on one machine; the parts read their own settings themselves."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PENSTOCK_LOCAL_",
+        frozen=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+    )
+
+    shared: SharedSettings = Field(default_factory=SharedSettings)
+
+    predictors: int = Field(1, ge=1, le=64, description="predictors that `make run` starts")
+    gateways: int = Field(
+        1, ge=1, le=64, description="gateways that `make run` starts, all on one port"
+    )
+    data: Path = Field(
+        Path(".penstock"), description="folder of the embedded Redis; it survives a restart"
+    )
+    redis_server: Path | None = Field(
+        None, description="the redis-server to embed, instead of the one that was installed here"
+    )

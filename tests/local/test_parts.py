@@ -1,0 +1,75 @@
+"""What each process is told, and the one socket that the gateways share."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from services.gateway.settings import GatewaySettings
+from services.local.__main__ import budgets_agree, welcome
+from services.local.parts import address_of, gateway_parts, listen, predictor_parts
+from services.predictor.settings import PredictorSettings
+from shared.repository import open_repository
+from shared.settings import SettingsRefused, SharedSettings
+
+TEST_MODELS = Path(__file__).parent.parent / "models"
+
+
+def test_gateways_inherit_one_listening_socket() -> None:
+    with listen("127.0.0.1", 0) as listener:
+        first, second = gateway_parts(2, GatewaySettings(), listener=listener, environ={"A": "1"})
+
+        assert (first.name, second.name) == ("gateway-1", "gateway-2")
+        assert first.pass_fds == second.pass_fds == (listener.fileno(),)
+        assert first.environ == second.environ
+        assert first.environ["PENSTOCK_GATEWAY_FD"] == str(listener.fileno())
+        assert first.environ["A"] == "1"
+        assert first.grace_s > GatewaySettings().drain_grace_ms / 1_000
+
+
+def test_predictors_have_an_ops_port_each_and_share_the_cores() -> None:
+    parts = predictor_parts(3, PredictorSettings(), cores=8, environ={})
+
+    assert len({part.environ["PENSTOCK_OPS_PORT"] for part in parts}) == 3
+    assert {part.environ["PENSTOCK_PREDICTOR_THREADS"] for part in parts} == {"2"}
+
+
+def test_ops_ports_and_threads_that_were_asked_for_are_kept() -> None:
+    settings = PredictorSettings(shared=SharedSettings(ops_port=9_100), threads=5)
+
+    parts = predictor_parts(2, settings, cores=8, environ={})
+
+    assert [part.environ["PENSTOCK_OPS_PORT"] for part in parts] == ["9100", "9101"]
+    assert {part.environ["PENSTOCK_PREDICTOR_THREADS"] for part in parts} == {"5"}
+
+
+def test_a_port_in_use_is_said_with_the_remedy() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(SettingsRefused, match=r"port \d+: .*in use.*make run PORT="),
+    ):
+        listen("127.0.0.1", taken.getsockname()[1])
+
+
+def test_an_address_that_is_not_ours_is_refused() -> None:
+    with pytest.raises(SettingsRefused, match="cannot listen on"):
+        listen("no-such-host.invalid", 0)
+
+
+def test_all_addresses_are_shown_as_one_that_can_be_asked() -> None:
+    with listen("0.0.0.0", 0) as listener:
+        assert address_of(listener) == ("127.0.0.1", listener.getsockname()[1])
+
+
+def test_a_chunk_that_fits_no_batch_is_refused_at_start() -> None:
+    with pytest.raises(SettingsRefused, match="raise the one to 512 or lower the other to 256"):
+        budgets_agree(GatewaySettings(), PredictorSettings(token_budget=256))
+
+
+def test_the_greeting_has_a_request_that_can_be_pasted() -> None:
+    model = open_repository([TEST_MODELS], "stand-in", weights=False).default
+
+    greeting = welcome("::1", 8_000, model=model, queue="redis://host")
+
+    assert "curl -s http://[::1]:8000/predict" in greeting
+    assert model.sample in greeting
