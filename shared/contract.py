@@ -169,6 +169,7 @@ class Delivery(msgspec.Struct, frozen=True):
     """A chunk as one worker holds it: leased, not yet acknowledged."""
 
     entry: EntryId
+    """Its own in all lanes of the model: Redis numbers each stream alone, so the lane is in it."""
     lane: Lane
     job: JobId
     chunk: int

@@ -10,7 +10,7 @@ queue:<model>@<version>:<lane>  stream  submit, move          predictors        
 raw:<model>@<version>           stream  submit                preprocess workers  trimmed
 job:<id>                        hash    submit and onwards    everybody           retention
 outcomes:<id>                   hash    submit, settle        gateways            retention
-payload:<id>:<chunk>            string  submit, move          workers             acknowledge
+payload:<id>:<at>:<chunk>       string  submit, move          workers             acknowledge
 reply:<gateway>                 stream  finish                its gateway         1 minute
 load:<model>@<version>          hash    submit … acknowledge  submit, begin       trim at rest
 dead:<model>                    stream  begin                 operators           capped
@@ -39,6 +39,8 @@ watch          gateways to tell at the end
 c<chunk>       ``attempt tries open worker`` of a chunk that was begun
 attempt        the highest attempt of any chunk
 =============  =====================================================================
+
+``<at>`` in a payload's key is the record's ``at``: an id that was dropped may be used again.
 
 ``outcomes:<id>`` holds ``<chunk>`` (a whole chunk), ``<chunk>.<row>`` (a single row) and
 ``layout`` (see :class:`shared.contract.Layout`).
@@ -76,9 +78,12 @@ def outcomes(job_id: JobId) -> str:
     return f"{PARTITION}outcomes:{job_id}"
 
 
-def payload(job_id: JobId, chunk: int) -> str:
-    """The tensors of a chunk too large for its stream entry."""
-    return f"{PARTITION}payload:{job_id}:{chunk}"
+def payload(job_id: JobId, chunk: int, *, submitted_us: int) -> str:
+    """The tensors of a chunk too large for its stream entry.
+
+    By the job's acceptance too: what is left of a dropped job takes nothing from a namesake.
+    """
+    return f"{PARTITION}payload:{job_id}:{submitted_us}:{chunk}"
 
 
 def reply(gateway: GatewayId) -> str:

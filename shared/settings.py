@@ -94,7 +94,10 @@ class SharedSettings(BaseSettings):
         3_000, ge=10, le=1_200_000, description="how often a live predictor renews its leases"
     )
     attempts: int = Field(
-        3, ge=1, le=100, description="tries without a result before a row is given up"
+        3,
+        ge=2,  # the first may end with a batch-mate's death; only the second is alone
+        le=100,
+        description="tries without a result before a row is given up",
     )
     forward_limit_ms: int = Field(
         60_000,

@@ -50,9 +50,6 @@ class GatewaySettings(BaseSettings):
     )
     chunk_rows: int = Field(32, ge=1, le=65_535, description="most rows in one chunk")
     preprocess_threads: int = Field(2, ge=1, le=256, description="threads that tokenize")
-    reply_cap: int = Field(
-        10_000, ge=100, description="replies kept for this gateway before the oldest are dropped"
-    )
     drain_grace_ms: int = Field(
         30_000, ge=0, description="how long open requests may go on after SIGTERM"
     )

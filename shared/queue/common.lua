@@ -63,6 +63,10 @@ local function each(list, verb)
   return answers
 end
 
+local function payload_key(job, at, chunk)
+  return prefix .. 'payload:' .. job .. ':' .. at .. ':' .. chunk
+end
+
 -- acknowledge: take a delivery off its group. Where this call did it, and only then, the load goes
 -- down and the payload goes away.
 local function acknowledge(d)
@@ -71,8 +75,7 @@ local function acknowledge(d)
   redis.call('HINCRBY', load, 'tokens:' .. d.lane, -d.tokens)
   redis.call('HINCRBY', load, 'tenant:' .. d.tenant, -d.tokens)
   if d.chunk == 0 then redis.call('HINCRBY', load, 'jobs:' .. d.lane, -1) end
-  local at = redis.call('HGET', prefix .. 'job:' .. d.job, 'at')
-  if not at or at == d.at then redis.call('DEL', prefix .. 'payload:' .. d.job .. ':' .. d.chunk) end
+  redis.call('DEL', payload_key(d.job, d.at, d.chunk))
 end
 
 -- Who holds a delivery; nil once it is acknowledged, or where the group is gone with its data.
@@ -90,7 +93,7 @@ local function append(model, lane, job, at, index, chunk, tenant, trace)
   if #payload <= INLINE_PAYLOAD_BYTES then
     fields[#fields + 1] = 'payload'; fields[#fields + 1] = payload
   else
-    redis.call('SET', prefix .. 'payload:' .. job .. ':' .. index, payload)
+    redis.call('SET', payload_key(job, at, index), payload)
   end
   redis.call('XADD', stream_of(model, lane), '*', unpack(fields))
   local load = prefix .. 'load:' .. model

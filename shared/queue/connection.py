@@ -5,12 +5,14 @@ was given), timeouts above the longest block, and every connection failure leave
 :class:`~shared.errors.QueueUnavailable`.
 """
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from redis import exceptions
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -20,25 +22,52 @@ BLOCK_MS: Final = 1_000
 """The longest that a read blocks in Redis; the socket timeout stays above it."""
 
 _SOCKET_TIMEOUT_S: Final = 5.0
+_MOST_CONNECTIONS: Final = 1_000  # one more call at once is refused; the default is 100
 _AWAY: Final = (
     exceptions.ConnectionError,  # wrong password, still loading: these are among them
     exceptions.ReadOnlyError,
     exceptions.TimeoutError,
     OSError,
 )
+_REFUSES: Final = ("MISCONF", "OOM ", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN")
+"""Redis is there and takes no writes: its disk, its memory or its replicas are in the way."""
 
 
 def connect(url: str) -> Redis:
     """A client for ``url`` (``redis://``, ``rediss://``, ``unix://``); connects when first used."""
-    return Redis.from_url(
+    client = Redis.from_url(
         url,
         decode_responses=False,
         protocol=2,
         socket_timeout=_SOCKET_TIMEOUT_S,
         socket_connect_timeout=2.0,
+        max_connections=_MOST_CONNECTIONS,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,
     )
+    pool = client.connection_pool
+    pool.connection_class = type("Connection", (_PlainWrites, pool.connection_class), {})
+    return client
+
+
+class _PlainWrites(AbstractConnection):
+    """Writes without ``asyncio.wait_for``, which redis-py puts around each.
+
+    That costs a task for each command, and on Python 3.11 it can lose a cancellation: one that
+    comes while the write ends, so that the canceled task goes on for ever.
+    """
+
+    async def send_packed_command(
+        self, command: bytes | str | Iterable[bytes], check_health: bool = True
+    ) -> None:
+        if not self.is_connected:
+            await self.connect_check_health(check_health=False)
+        limit_s, self.socket_timeout = self.socket_timeout, None
+        try:
+            async with asyncio.timeout(limit_s):
+                await super().send_packed_command(command, check_health)
+        finally:
+            self.socket_timeout = limit_s
 
 
 @contextmanager
@@ -50,3 +79,12 @@ def speaking_to_redis(verb: str) -> Iterator[None]:
         raise QueueUnavailable(
             f"cannot {verb}, Redis does not answer ({type(exc).__name__}): try again in a moment"
         ) from exc
+    except exceptions.ResponseError as exc:
+        if not takes_no_writes(str(exc)):
+            raise
+        raise QueueUnavailable(f"cannot {verb}, Redis takes no writes: {exc}") from exc
+
+
+def takes_no_writes(complaint: str) -> bool:
+    """True where Redis says that it is not the command's fault."""
+    return any(word in complaint for word in _REFUSES)

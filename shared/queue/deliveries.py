@@ -4,11 +4,13 @@ Knows Redis and the contract; knows nothing of tensors or models. One object ser
 streams under one worker name, which belongs to one start of one process.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from shared import keys
 from shared.codec import encode_outcomes
@@ -25,7 +27,7 @@ from shared.contract import (
     Tenant,
     WorkerName,
 )
-from shared.errors import DeadLettered
+from shared.errors import DeadLettered, QueueUnavailable
 from shared.queue.connection import BLOCK_MS, speaking_to_redis
 from shared.queue.scripts import Blobs, Script, chunk_wire
 
@@ -104,16 +106,18 @@ class DeliveryQueue:
     async def receive(self, counts: dict[Lane, int]) -> list[Delivery]:
         """Lease what is there now, at most ``counts`` entries of each lane; never blocks."""
         wanted = [(lane, count) for lane, count in counts.items() if count > 0]
-        with speaking_to_redis("receive"):
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for lane, count in wanted:
-                    pipe.xreadgroup(
-                        keys.group(lane),
-                        self._worker,
-                        {keys.stream(self._model, lane): ">"},
-                        count=count,
-                    )
-                answers: list[Any] = await pipe.execute()
+        async with (
+            self._reading("receive"),
+            self._redis.pipeline(transaction=False) as pipe,
+        ):
+            for lane, count in wanted:
+                pipe.xreadgroup(
+                    keys.group(lane),
+                    self._worker,
+                    {keys.stream(self._model, lane): ">"},
+                    count=count,
+                )
+            answers: list[Any] = await pipe.execute()
         return await self._deliveries(
             (lane, entry)
             for (lane, _), answer in zip(wanted, answers, strict=True)
@@ -125,7 +129,7 @@ class DeliveryQueue:
         """With empty hands: block, for one second at most, for one entry of each lane."""
         streams: Any = {keys.stream(self._model, lane): ">" for lane in self._lanes}
         lanes = {keys.stream(self._model, lane).encode(): lane for lane in self._lanes}
-        with speaking_to_redis("receive"):
+        async with self._reading("receive"):
             answer: Any = await self._redis.xreadgroup(
                 keys.group(self._lanes[0]), self._worker, streams, count=1, block=BLOCK_MS
             )
@@ -135,13 +139,12 @@ class DeliveryQueue:
 
     async def adopt(self) -> list[Delivery]:
         """All that the group holds under this worker's name: what a lost reply had given it."""
-        with speaking_to_redis("adopt"):
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for lane in self._lanes:
-                    pipe.xreadgroup(
-                        keys.group(lane), self._worker, {keys.stream(self._model, lane): "0"}
-                    )
-                answers: list[Any] = await pipe.execute()
+        async with self._reading("adopt"), self._redis.pipeline(transaction=False) as pipe:
+            for lane in self._lanes:
+                pipe.xreadgroup(
+                    keys.group(lane), self._worker, {keys.stream(self._model, lane): "0"}
+                )
+            answers: list[Any] = await pipe.execute()
         return await self._deliveries(
             (lane, entry)
             for lane, answer in zip(self._lanes, answers, strict=True)
@@ -204,32 +207,38 @@ class DeliveryQueue:
             self._redis,
             model=str(self._model),
             worker=self._worker,
-            deliveries=[{"entry": d.entry, "lane": d.lane} for d in deliveries],
+            deliveries=[{"entry": _stream_id(d.entry), "lane": d.lane} for d in deliveries],
         )
-        return {EntryId(entry.decode()) for entry in lost}
+        return {deliveries[place].entry for place in lost}
 
     async def reclaim(self, lane: Lane, *, cursor: str, count: int) -> tuple[str, list[Delivery]]:
         """Take over at most ``count`` deliveries whose lease ran out; the cursor for next time."""
-        after, entries = await self._reclaim(
-            self._redis,
-            model=str(self._model),
-            worker=self._worker,
-            lane=lane,
-            lease_ms=self._lease_ms,
-            cursor=cursor,
-            count=count,
-        )
+        async with self._reading("reclaim"):
+            after, entries = await self._reclaim(
+                self._redis,
+                model=str(self._model),
+                worker=self._worker,
+                lane=lane,
+                lease_ms=self._lease_ms,
+                cursor=cursor,
+                count=count,
+            )
         pairs = ((lane, (entry, _fields(flat))) for entry, flat in entries)
         return after.decode(), await self._deliveries(pairs)
 
     async def hand_back(self, begun: Iterable[EntryId] = ()) -> int:
         """Give everything not begun to whoever reclaims next; how many that were."""
-        kept = list(begun)
+        kept = set(begun)
         handed_back = 0
         for lane in self._lanes:
-            handed_back += await self._hand_back(
-                self._redis, model=str(self._model), worker=self._worker, lane=lane, begun=kept
-            )
+            async with self._reading("hand back"):
+                handed_back += await self._hand_back(
+                    self._redis,
+                    model=str(self._model),
+                    worker=self._worker,
+                    lane=lane,
+                    begun=[_stream_id(entry) for entry in kept if entry.startswith(f"{lane}/")],
+                )
         return handed_back
 
     async def move(self, begun: Begun, chunk: Chunk, *, lane: Lane) -> str:
@@ -266,6 +275,21 @@ class DeliveryQueue:
         """Cut what the streams no longer need, forget consumers that are gone."""
         await self._trim(self._redis, model=str(self._model), silent_ms=_SILENT_MS)
 
+    @asynccontextmanager
+    async def _reading(self, verb: str) -> AsyncIterator[None]:
+        """Speak to Redis of the groups; gone with their data, they are made again.
+
+        What a reply that failed half-way had given is adopted then, as after any outage.
+        """
+        try:
+            with speaking_to_redis(verb):
+                yield
+        except ResponseError as exc:
+            if "NOGROUP" not in str(exc):
+                raise
+            await self.open()
+            raise QueueUnavailable(f"cannot {verb}, Redis had lost its consumer groups") from exc
+
     async def _deliveries(
         self, entries: Iterable[tuple[Lane, tuple[bytes, dict[bytes, bytes]]]]
     ) -> list[Delivery]:
@@ -273,7 +297,7 @@ class DeliveryQueue:
         known = [(lane, entry, fields) for lane, (entry, fields) in entries if fields]
         apart = [fields for _, _, fields in known if b"payload" not in fields]
         if apart:
-            names = [keys.payload(JobId(f[b"job"].decode()), int(f[b"chunk"])) for f in apart]
+            names = [_payload_key(fields) for fields in apart]
             with speaking_to_redis("read payloads"):
                 payloads: Any = await self._redis.mget(names)
             for fields, payload in zip(apart, payloads, strict=True):
@@ -285,9 +309,19 @@ def _fields(flat: Sequence[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
+def _payload_key(fields: dict[bytes, bytes]) -> str:
+    return keys.payload(
+        JobId(fields[b"job"].decode()), int(fields[b"chunk"]), submitted_us=int(fields[b"at"])
+    )
+
+
+def _stream_id(entry: EntryId) -> str:
+    return entry.rpartition("/")[2]
+
+
 def _delivery(lane: Lane, entry: bytes, fields: dict[bytes, bytes]) -> Delivery:
     return Delivery(
-        entry=EntryId(entry.decode()),
+        entry=EntryId(f"{lane}/{entry.decode()}"),
         lane=lane,
         job=JobId(fields[b"job"].decode()),
         chunk=int(fields[b"chunk"]),
@@ -303,7 +337,7 @@ def _delivery(lane: Lane, entry: bytes, fields: dict[bytes, bytes]) -> Delivery:
 
 def _wire(delivery: Delivery) -> dict[str, object]:
     return {
-        "entry": delivery.entry,
+        "entry": _stream_id(delivery.entry),
         "lane": delivery.lane,
         "job": delivery.job,
         "at": str(delivery.submitted_us),

@@ -12,8 +12,15 @@ from redis.asyncio import Redis
 from shared import keys
 from shared.codec import encode_layout
 from shared.contract import GatewayId, Job, JobId, Lane, ModelKey, Record
-from shared.errors import JobConflict, JobNotFound, JobNotTerminal, Overloaded, ServiceError
-from shared.queue.connection import BLOCK_MS, speaking_to_redis
+from shared.errors import (
+    JobConflict,
+    JobNotFound,
+    JobNotTerminal,
+    Overloaded,
+    QueueUnavailable,
+    ServiceError,
+)
+from shared.queue.connection import BLOCK_MS, speaking_to_redis, takes_no_writes
 from shared.queue.records import parse_record
 from shared.queue.scripts import Blobs, Script, chunk_wire
 
@@ -232,10 +239,17 @@ def _submitted(job: Job, answer: Sequence[Any]) -> Submitted:
                 f"the limit is {limit}: try again after the time in Retry-After",
                 excess_tokens=int(queued) + job.tokens - int(limit),
             )
-        case b"error" if b"OOM" in answer[1]:
-            return Overloaded("Redis is at its memory limit: try again later")
         case _:
-            return ServiceError(f"submit of job {job.id} failed in Redis: {answer[1]!r}")
+            return _refusal(job, answer[1].decode(errors="replace"))
+
+
+def _refusal(job: Job, complaint: str) -> ServiceError:
+    """What Redis itself says of one job; it has written nothing of it."""
+    if "OOM" in complaint:
+        return Overloaded("Redis is at its memory limit: try again later")
+    if takes_no_writes(complaint):
+        return QueueUnavailable("Redis takes no writes: try again in a moment")
+    return ServiceError(f"submit of job {job.id} failed in Redis: {complaint}")
 
 
 def _reply(entry: bytes, fields: dict[bytes, bytes]) -> Reply:

@@ -2,16 +2,16 @@
 --
 -- request  {model, worker, deliveries}
 --
--- Returns the entry ids that it no longer owns. A plain XCLAIM would steal those back: look first.
+-- Returns the places, from 0, of those that it no longer owns. A plain XCLAIM would steal those back: look first.
 
 allow_at_maxmemory()
 local lost = {}
-for _, d in ipairs(request.deliveries) do
+for i, d in ipairs(request.deliveries) do
   local stream, group = stream_of(request.model, d.lane), group_of(d.lane)
   if owner_of(d) == request.worker then
     redis.call('XCLAIM', stream, group, request.worker, 0, d.entry, 'JUSTID')
   else
-    lost[#lost + 1] = d.entry
+    lost[#lost + 1] = i - 1
   end
 end
 return lost

@@ -74,7 +74,7 @@ def test_settings_cannot_be_changed_afterwards() -> None:
         ("PENSTOCK_LEASE_MS", "ten", "write a whole number from 30 to 3600000"),
         ("PENSTOCK_LEASE_MS", "1", "write a whole number from 30 to 3600000"),
         ("PENSTOCK_LEASE_MS", "1.5", "write a whole number from 30 to 3600000"),
-        ("PENSTOCK_ATTEMPTS", "0", "write a whole number from 1 to 100"),
+        ("PENSTOCK_ATTEMPTS", "1", "write a whole number from 2 to 100"),
         ("PENSTOCK_RETENTION_MS", "5", "write a whole number of at least 1000"),
         ("PENSTOCK_LOG_FORMAT", "xml", "write console or json"),
         ("PENSTOCK_LOG_LEVEL", "loud", "write debug, info, warning or error"),

@@ -1,0 +1,149 @@
+"""The model's gateway: its clients repeat themselves, cancel, drop, and use ids again.
+
+Written against the real verbs as the service is. It may die before any of them; a verb whose answer
+does not come is repeated, or its client is sent away.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared import keys
+from shared.contract import GatewayId, Job, JobId, Record
+from shared.errors import JobConflict, JobNotFound, JobNotTerminal, Overloaded, QueueUnavailable
+from shared.queue.jobs import JobQueue, Known, Queued, Reply, Submitted
+from tests.queue.turns import Actor
+from tests.queue.world import LIMITS, World
+
+
+@dataclass(slots=True)
+class Gateway:
+    """Submits, watches, cancels, drops and hears; its clients repeat themselves."""
+
+    world: World
+    after: str = ""
+    heard: set[tuple[JobId, int]] = field(default_factory=set)
+
+    async def live(self, actor: Actor) -> None:
+        turns = self.world.turns
+        queue = self.queue(actor)
+        self.after = await turns.insist(actor, queue.open_replies)
+        while True:
+            await turns.turn(actor)
+            try:
+                await turns.rng.choices(
+                    [self._submit, self._again, self._watch, self._cancel, self._drop, self._hear],
+                    [2, 2, 4, 1, 1, 3],
+                )[0](actor, queue)
+            except QueueUnavailable:
+                turns.count("clients sent away")
+
+    def queue(self, actor: Actor) -> JobQueue:
+        return JobQueue(self.world.redis, gateway=GatewayId(actor.name), policy=LIMITS)
+
+    async def _submit(self, actor: Actor, queue: JobQueue) -> None:
+        world = self.world
+        jobs = [world.new_job() for _ in range(world.turns.rng.randint(1, 3))]
+        await self._send(actor, queue, [] if world.calm else jobs)
+
+    async def _again(self, actor: Actor, queue: JobQueue) -> None:
+        """The same job once more; or another payload under its id, a conflict."""
+        world = self.world
+        for job_id in self._some()[:1]:
+            known, other = world.ledger.jobs[job_id].job, world.new_job(job_id)
+            await self._send(actor, queue, [world.turns.rng.choice([known, known, other])])
+
+    async def _send(self, actor: Actor, queue: JobQueue, jobs: list[Job]) -> None:
+        turns = self.world.turns
+        send = turns.insist if self.world.chance(0.7) else turns.call
+        await send(
+            actor, lambda: queue.submit(jobs, watch=True), lambda answers: self._sent(jobs, answers)
+        )
+
+    def _sent(self, jobs: list[Job], answers: list[Submitted]) -> None:
+        ledger = self.world.ledger
+        for one, answer in zip(jobs, answers, strict=True):
+            entry = ledger.jobs.get(one.id)
+            match answer:
+                case Queued():
+                    ledger.accepted(one)
+                    self.world.turns.count("jobs")
+                case Known(record):
+                    assert entry is not None
+                    assert entry.job == one
+                    ledger.observed(record)
+                case JobConflict():
+                    assert entry is not None
+                    assert entry.job.fingerprint != one.fingerprint
+                case Overloaded():
+                    assert entry is None
+                    self.world.turns.count("refused")
+                case _:
+                    raise AssertionError(answer)
+
+    def _some(self) -> list[JobId]:
+        known = list(self.world.ledger.jobs)
+        return self.world.turns.rng.sample(known, min(len(known), 3))
+
+    async def _watch(self, actor: Actor, queue: JobQueue) -> None:
+        some = self._some()
+        await self.world.turns.insist(actor, lambda: queue.watch(some, listen=True), self.look)
+
+    def look(self, records: list[Record | None]) -> None:
+        for record in records:
+            if record is not None:
+                self.world.ledger.observed(record)
+
+    async def _cancel(self, actor: Actor, queue: JobQueue) -> None:
+        some = self._some()
+        if not some:
+            return
+        try:
+            await self.world.turns.insist(
+                actor, lambda: queue.cancel(some[0]), lambda answer: self.look([answer[1]])
+            )
+        except JobNotFound:
+            assert some[0] not in self.world.ledger.jobs
+        self.world.turns.count("cancels")
+
+    async def _drop(self, actor: Actor, queue: JobQueue) -> None:
+        """Forget an ended job; often its id is used again at once, with another payload."""
+        world = self.world
+        ended = [job_id for job_id, entry in world.ledger.jobs.items() if entry.ended]
+        if not ended or world.calm:
+            return
+        job_id = world.turns.rng.choice(ended)
+        try:
+            await world.turns.call(
+                actor, lambda: queue.drop(job_id), lambda _: world.ledger.dropped(job_id)
+            )
+        except (JobNotFound, JobNotTerminal):
+            assert job_id not in world.ledger.jobs or not world.ledger.jobs[job_id].ended
+            return
+        world.turns.count("drops")
+        await self._send(actor, queue, [world.new_job(job_id)])
+
+    async def _hear(self, actor: Actor, queue: JobQueue) -> None:
+        key = keys.reply(GatewayId(actor.name))
+        last: Any = await self.world.redis.xrevrange(key, count=1)
+        if not last or last[0][0].decode() == self.after:
+            return
+        replies = await self.world.turns.call(actor, lambda: queue.replies(self.after))
+        for reply in replies:
+            self._heard(reply)
+            self.after = reply.entry
+
+    def _heard(self, reply: Reply) -> None:
+        """A job's end is told once, and it is the end that everybody sees."""
+        entry = self.world.ledger.jobs.get(reply.job)
+        if entry is None or (reply.record and reply.record.submitted_us != self._at(entry.ended)):
+            return  # dropped since, or its id was used again
+        if reply.record is not None:
+            told = (reply.job, reply.record.submitted_us)
+            assert told not in self.heard, f"{reply.job} ended twice"
+            self.heard.add(told)
+            self.world.ledger.observed(reply.record)
+            self.world.turns.count("replies")
+
+    @staticmethod
+    def _at(record: Record | None) -> int:
+        return record.submitted_us if record else 0
