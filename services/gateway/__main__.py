@@ -1,0 +1,114 @@
+"""``python -m services.gateway``: settings, logs, a socket, a server, an honest exit status."""
+
+import asyncio
+import os
+import socket
+import sys
+from typing import NoReturn
+
+import structlog
+import uvloop
+from uvicorn import Config, Server
+
+from services.gateway.app import Gateway
+from services.gateway.refusals import HttpProtocol
+from services.gateway.settings import GatewaySettings
+from shared.contract import GatewayId
+from shared.repository import ModelRefused, Repository, open_repository
+from shared.settings import load, refuse
+from shared.telemetry import configure_logging
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+_BACKLOG = 2_048
+_KEEP_ALIVE_S = 75  # above NGINX's 60, so that the proxy is the one who closes
+_LAST_ANSWERS_S = 5
+
+
+def main() -> NoReturn:
+    settings = load(GatewaySettings)
+    shared = settings.shared
+    configure_logging(shared.log_format, shared.log_level, service="gateway")
+    repository = _repository(settings)
+    listener = _listener(settings)
+    host, port = listener.getsockname()[:2]
+    log.info("gateway starts", host=host, port=port, redis=shared.redis_address)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        status = runner.run(_serve(settings, repository, listener))
+    log.info("gateway left", status=status)
+    sys.exit(status)
+
+
+class _Control:
+    """The server as the gateway sees it."""
+
+    def __init__(self, *, shares_socket: bool) -> None:
+        self._shares_socket = shares_socket
+        self.server: Server | None = None
+        self.failed = False
+
+    def stop_listening(self) -> None:
+        # Alone on its port, a gateway goes on to say 503 to those who come; where it shares
+        # the socket, the kernel would still give it connections that others can serve.
+        if self.server and self._shares_socket:
+            for listening in self.server.servers:
+                listening.close()
+
+    def stop(self) -> None:
+        if self.server:
+            self.server.should_exit = True
+
+    def fail(self) -> None:
+        self.failed = True
+        self.stop()
+
+
+async def _serve(settings: GatewaySettings, repository: Repository, listener: socket.socket) -> int:
+    control = _Control(shares_socket=settings.fd is not None)
+    gateway = Gateway(settings, repository, name=_gateway_id(), server=control)
+    config = Config(
+        gateway.application(),
+        http=HttpProtocol,
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        log_config=None,
+        log_level="warning",
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_LAST_ANSWERS_S,
+        backlog=_BACKLOG,
+    )
+    control.server = Server(config)
+    await control.server.serve(sockets=[listener])
+    return int(control.failed or not control.server.started)
+
+
+def _gateway_id() -> GatewayId:
+    """A name that no other start of any gateway has."""
+    return GatewayId(f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}")
+
+
+def _repository(settings: GatewaySettings) -> Repository:
+    try:
+        return open_repository(settings.shared.models, settings.shared.model, weights=False)
+    except ModelRefused as refused:
+        refuse(str(refused))
+
+
+def _listener(settings: GatewaySettings) -> socket.socket:
+    if settings.fd is not None:
+        return socket.socket(fileno=settings.fd)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        refuse(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}. Stop what "
+            "listens there, or set PENSTOCK_GATEWAY_PORT and PENSTOCK_GATEWAY_HOST"
+        )
+
+
+if __name__ == "__main__":
+    main()

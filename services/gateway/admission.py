@@ -1,0 +1,213 @@
+"""What a request asks for, checked: everything that can be said before any work is done.
+
+Pure but for making ids. Knows the model repository and the limits; nothing of Redis.
+"""
+
+import re
+import uuid
+from hashlib import blake2b
+from typing import Final, NoReturn
+
+import msgspec
+from msgspec import UNSET
+
+from services.gateway.asgi import Call
+from services.gateway.preferences import Preferences, WaitLimits, read_preferences
+from services.gateway.schemas import DEADLINE_LIMIT_MS, Parameters, PredictBody
+from shared.contract import ONLY_TENANT, JobId, Lane, Tenant
+from shared.errors import InvalidRequest, JobNotFound, MalformedBody, TooManyInputs
+from shared.model_spec import ModelSpec
+from shared.repository import Repository
+
+_IDS: Final = uuid.UUID("6f0d2ad6-6a3c-5b0e-9d2a-1c6c4b1f6c55")
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_KEY: Final = re.compile(rb"[\x20-\x7e]{1,255}")
+_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_MILLISECONDS: Final = re.compile(rb"[1-9][0-9]{0,9}")
+_HALF_PAIR: Final = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+)
+
+_decode = msgspec.json.Decoder(PredictBody).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """An admitted request: what is predicted, for whom, under which id."""
+
+    id: JobId
+    repeatable: bool
+    """The caller can ask for it again under the same id: it outlives the connection."""
+    spec: ModelSpec
+    texts: list[str]
+    parameters: Parameters
+    lane: Lane
+    tenant: Tenant
+    deadline_ms: int | None
+    fingerprint: bytes
+    preferences: Preferences
+    trace: str
+
+
+class Admission:
+    """Turns calls into asks, or refuses them."""
+
+    def __init__(self, repository: Repository, *, max_inputs: int, waits: WaitLimits) -> None:
+        self._repository = repository
+        self._max_inputs = max_inputs
+        self._waits = waits
+
+    def admit(self, call: Call, raw: bytes, *, lane: Lane) -> Ask:
+        """Check body, headers and path.
+
+        Raises:
+            InvalidRequest, MalformedBody, TooManyInputs, UnknownModel
+        """
+        body = read_body(raw)
+        texts = self._texts(body)
+        name, version = _model_of(call, body)
+        spec = self._repository.find(name, version)
+        job_id, repeatable = _job_id(call)
+        trace = call.headers.get(b"traceparent", b"")
+        return Ask(
+            id=job_id,
+            repeatable=repeatable,
+            spec=spec,
+            texts=texts,
+            parameters=body.parameters,
+            lane=Lane(body.lane) if body.lane else lane,
+            tenant=ONLY_TENANT,
+            deadline_ms=body.deadline_ms or _deadline_ms(call) or spec.max_queue_ms,
+            fingerprint=fingerprint(name, version, texts, body.parameters),
+            preferences=self.preferences(call),
+            trace=trace.decode() if _TRACEPARENT.fullmatch(trace) else "",
+        )
+
+    def sample(self, name: str, call: Call) -> Ask:
+        """The model's own sample input, as a request.
+
+        Raises:
+            UnknownModel
+        """
+        spec = self._repository.find(name, None)
+        parameters = Parameters(truncate=True)
+        return Ask(
+            id=_new_id(),
+            repeatable=False,
+            spec=spec,
+            texts=[spec.sample],
+            parameters=parameters,
+            lane=Lane.INTERACTIVE,
+            tenant=ONLY_TENANT,
+            deadline_ms=spec.max_queue_ms,
+            fingerprint=fingerprint(name, None, [spec.sample], parameters),
+            preferences=self.preferences(call),
+            trace="",
+        )
+
+    def preferences(self, call: Call) -> Preferences:
+        return read_preferences(call.headers.get(b"prefer"), self._waits)
+
+    def _texts(self, body: PredictBody) -> list[str]:
+        if (body.inputs is UNSET) == (body.data is UNSET):
+            raise InvalidRequest(
+                "body has both inputs and data: send one of them"
+                if body.data is not UNSET
+                else "body has no inputs: send a text or a list of texts"
+            )
+        given = body.data if body.inputs is UNSET else body.inputs
+        texts = [given] if isinstance(given, str) else given
+        assert isinstance(texts, list)
+        if len(texts) > self._max_inputs:
+            raise TooManyInputs(len(texts), self._max_inputs)
+        return texts
+
+
+def read_body(raw: bytes) -> PredictBody:
+    """The body, or what is wrong with it and where.
+
+    Raises:
+        MalformedBody: it is no JSON
+        InvalidRequest: it is JSON of another form
+    """
+    try:
+        return _decode(raw)
+    except msgspec.ValidationError as exc:
+        raise InvalidRequest(f"body does not have the documented form: {exc}") from None
+    except UnicodeDecodeError as exc:
+        raise MalformedBody(f"body is not UTF-8 ({exc.reason}): send JSON in UTF-8") from None
+    except (msgspec.DecodeError, RecursionError) as exc:
+        _refuse(raw, exc)
+
+
+def fingerprint(
+    name: str | None, version: str | None, texts: list[str], parameters: Parameters
+) -> bytes:
+    """16 bytes of what was asked for; two requests under one id are twins when these agree."""
+    asked = (name, version, texts, parameters.top_k, parameters.truncate)
+    return blake2b(_encode(asked), digest_size=16).digest()
+
+
+def existing_id(text: str) -> JobId:
+    """An id in a path, of a job that should be there.
+
+    Raises:
+        JobNotFound: it is no UUID, so no job has it
+    """
+    if not _UUID.fullmatch(text):
+        raise JobNotFound(text[:64])
+    return JobId(text.lower())
+
+
+def _refuse(raw: bytes, why: Exception) -> NoReturn:
+    if half := _HALF_PAIR.search(raw):
+        raise InvalidRequest(
+            f"a text has half of a surrogate pair, {half[0].decode()} at byte {half.start()}: "
+            "send valid Unicode"
+        ) from None
+    raise MalformedBody(f"body of {len(raw)} bytes is not JSON: {why}") from None
+
+
+def _model_of(call: Call, body: PredictBody) -> tuple[str | None, str | None]:
+    """Name and version as they were asked for, in the path or in the body."""
+    name, version = call.path_params.get("name"), call.path_params.get("version")
+    for what, path, named in (("model", name, body.model), ("version", version, body.version)):
+        if path is not None and named is not None and path != named:
+            raise InvalidRequest(
+                f"body has {what} {named[:64]!r}, the path {path[:64]!r}: name it once"
+            )
+    return name or body.model, version or body.version
+
+
+def _job_id(call: Call) -> tuple[JobId, bool]:
+    chosen = call.path_params.get("id")
+    if chosen is not None:
+        if not _UUID.fullmatch(chosen):
+            raise InvalidRequest(f"id {chosen[:64]!r} is no UUID: choose one, or POST to /jobs")
+        return JobId(chosen.lower()), True
+    key = call.headers.get(b"idempotency-key")
+    if key is None:
+        return _new_id(), False
+    bare = key[1:-1] if key[:1] == key[-1:] == b'"' else key
+    if not _KEY.fullmatch(bare):
+        raise InvalidRequest(
+            f"Idempotency-Key has {len(bare)} bytes: send 1 to 255 printable ASCII characters"
+        )
+    return JobId(str(uuid.uuid5(_IDS, f"{ONLY_TENANT}\n{bare.decode()}"))), True
+
+
+def _new_id() -> JobId:
+    return JobId(str(uuid.uuid4()))
+
+
+def _deadline_ms(call: Call) -> int | None:
+    header = call.headers.get(b"x-deadline-ms")
+    if header is None:
+        return None
+    if not _MILLISECONDS.fullmatch(header) or int(header) > DEADLINE_LIMIT_MS:
+        raise InvalidRequest(
+            f"X-Deadline-Ms is {header[:20].decode('latin-1')!r}: "
+            f"send milliseconds from 1 to {DEADLINE_LIMIT_MS}"
+        )
+    return int(header)

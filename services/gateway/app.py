@@ -1,0 +1,195 @@
+"""The composition root of the gateway: the only place that builds objects.
+
+One task group owns every task; one that dies takes the process down, loudly, because a
+gateway that no longer hears replies is worse than none.
+"""
+
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import structlog
+from fastapi import APIRouter, FastAPI
+from starlette.routing import Route
+
+from services.gateway import openapi, refusals
+from services.gateway.admission import Admission
+from services.gateway.asgi import BodyLimits
+from services.gateway.dispatch import Dispatch, JobPolicy
+from services.gateway.draining import Door, Drain, ServerControl
+from services.gateway.entrance import Entrance
+from services.gateway.jobs import Jobs
+from services.gateway.metrics import Metrics
+from services.gateway.pending import Pending
+from services.gateway.preferences import WaitLimits
+from services.gateway.pulse import Pulse
+from services.gateway.replies import ReplyReader
+from services.gateway.routes.jobs import job_routes
+from services.gateway.routes.models import model_routes
+from services.gateway.routes.native import NativeRoutes
+from services.gateway.routes.ops import ops_routes
+from services.gateway.settings import GatewaySettings
+from services.gateway.submitter import Submitter
+from services.gateway.waiting import Holder
+from services.preprocess.codecs import open_codec
+from services.preprocess.pool import PreprocessPool
+from shared.clock import RedisClock
+from shared.contract import GatewayId
+from shared.errors import QueueUnavailable
+from shared.queue.connection import connect
+from shared.queue.jobs import JobQueue, SubmitPolicy
+from shared.repository import Repository
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+VERSION: Final = "0.1.0"
+
+
+class Gateway:
+    """Every object of one gateway, under a name that no other start of any gateway has."""
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        repository: Repository,
+        *,
+        name: GatewayId,
+        server: ServerControl,
+    ) -> None:
+        self._settings = settings
+        self._repository = repository
+        self._server = server
+        self._redis = connect(settings.shared.redis_url.get_secret_value())
+        self._queue = JobQueue(self._redis, gateway=name, policy=_submit_policy(settings))
+        self._pool = PreprocessPool(settings.preprocess_threads)
+        self._metrics = Metrics(version=VERSION)
+        self._clock, self._pending = RedisClock(), Pending()
+        silent_after_s = settings.shared.lease_ms / 1e3
+        self._pulse = Pulse(self._queue, self._clock, silent_after_s=silent_after_s)
+        self._replies = ReplyReader(
+            self._queue, self._pending, reconnected=self._metrics.reconnected
+        )
+        self._watching = Submitter(self._queue, self._clock, watch=True)
+        self._leaving = Submitter(self._queue, self._clock, watch=False)
+        self._door = Door(most=settings.max_in_flight)
+        grace_s = settings.drain_grace_ms / 1e3
+        self._drain = Drain(self._door, self._pending, grace_s=grace_s, server=server)
+        self._waits = WaitLimits(settings.wait_ms / 1e3, settings.longest_wait_ms / 1e3)
+        self._admission = Admission(repository, max_inputs=settings.max_inputs, waits=self._waits)
+        self._specs = [spec for known in repository.names() for spec in repository.versions(known)]
+        self._codecs = {spec.key: open_codec(spec) for spec in self._specs}
+        self._holder = Holder(self._queue, self._replies, self._clock)
+        self._dispatch = self._make_dispatch()
+        self._jobs = Jobs(
+            self._queue,
+            codecs=self._codecs,
+            pending=self._pending,
+            holder=self._holder,
+            pulse=self._pulse,
+        )
+
+    def application(self) -> FastAPI:
+        """The routes, the hot ones first, and what holds for all of them."""
+        app = FastAPI(
+            title="Penstock", version=VERSION, lifespan=self._lifespan, redirect_slashes=False
+        )
+        app.router.routes[:0] = self._hot_routes()
+        for router in self._cold_routes():
+            app.include_router(router)
+        refusals.install(app)
+        app.add_middleware(Entrance, door=self._door, metrics=self._metrics)
+        app.openapi = openapi.describe(  # type: ignore[method-assign]
+            app, version=VERSION, max_inputs=self._settings.max_inputs
+        )
+        return app
+
+    @asynccontextmanager
+    async def _lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                running = [
+                    tasks.create_task(self._pulse.run(), name="pulse"),
+                    tasks.create_task(self._replies.read(), name="replies"),
+                    tasks.create_task(self._replies.look(), name="look"),
+                    tasks.create_task(self._watching.run(), name="submit and watch"),
+                    tasks.create_task(self._leaving.run(), name="submit"),
+                    tasks.create_task(self._drain.run(), name="drain"),
+                ]
+                _on_signals(self._drain.begin)
+                yield
+                for task in running:
+                    task.cancel()
+        except* Exception as crash:
+            log.exception("a task of the gateway died, the process ends", exc_info=crash)
+            self._server.fail()
+        await self._close()
+
+    async def _close(self) -> None:
+        self._pool.close()
+        try:
+            await self._queue.close_replies()
+        except QueueUnavailable:
+            log.info("the reply stream is left to its time to live")
+        await self._redis.aclose()
+
+    def _make_dispatch(self) -> Dispatch:
+        settings = self._settings
+        return Dispatch(
+            policy=JobPolicy(
+                chunk_tokens=settings.chunk_tokens,
+                chunk_rows=settings.chunk_rows,
+                most_tokens=_submit_policy(settings).tenant_limit_tokens,
+                retention_ms=settings.shared.retention_ms,
+            ),
+            codecs=self._codecs,
+            pool=self._pool,
+            queue=self._queue,
+            watching=self._watching,
+            leaving=self._leaving,
+            pending=self._pending,
+            holder=self._holder,
+            pulse=self._pulse,
+            clock=self._clock,
+            metrics=self._metrics,
+        )
+
+    def _hot_routes(self) -> list[Route]:
+        settings = self._settings
+        body = BodyLimits(settings.body_limit_bytes, settings.body_timeout_ms / 1e3)
+        native = NativeRoutes(self._admission, self._dispatch, body=body, metrics=self._metrics)
+        return native.routes()
+
+    def _cold_routes(self) -> tuple[APIRouter, ...]:
+        max_inputs = self._settings.max_inputs
+        return (
+            job_routes(self._jobs, longest_wait_s=self._waits.longest_s),
+            model_routes(self._repository, self._admission, self._dispatch, max_inputs=max_inputs),
+            ops_routes(
+                door=self._door,
+                pulse=self._pulse,
+                pending=self._pending,
+                metrics=self._metrics,
+                queue=self._queue,
+                models=[spec.key for spec in self._specs],
+            ),
+        )
+
+
+def _submit_policy(settings: GatewaySettings) -> SubmitPolicy:
+    limit_tokens = settings.queue_limit_tokens
+    return SubmitPolicy(
+        retention_ms=settings.shared.retention_ms,
+        forward_limit_ms=settings.shared.forward_limit_ms,
+        queue_limit_tokens=limit_tokens,
+        tenant_limit_tokens=max(int(limit_tokens * settings.tenant_share), 1),
+    )
+
+
+def _on_signals(begin: Callable[[], None]) -> None:
+    """Take SIGTERM and SIGINT over from the server, which would cut requests off."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, begin)

@@ -1,0 +1,174 @@
+"""The story of a request: encode, cut, submit, wait, answer.
+
+Every synchronous request is a job with an id; ``/jobs`` is the same story without the wait.
+Knows the order of things; each thing is done elsewhere.
+"""
+
+import time
+from collections.abc import Mapping
+
+import msgspec
+import structlog
+
+from services.gateway import answers, timings
+from services.gateway.admission import Ask
+from services.gateway.asgi import Answer, Call, CallerLeft
+from services.gateway.metrics import Metrics
+from services.gateway.pending import Pending
+from services.gateway.pulse import Pulse
+from services.gateway.submitter import Submitter
+from services.gateway.timings import Marks
+from services.gateway.waiting import Holder
+from services.preprocess.chunks import chunks_of
+from services.preprocess.codecs import Codec
+from services.preprocess.pool import PreprocessPool
+from shared.clock import RedisClock
+from shared.contract import Job, ModelKey, Record
+from shared.errors import (
+    JobTooLarge,
+    Overloaded,
+    RequestRejected,
+    ServiceError,
+)
+from shared.queue.jobs import JobQueue, Known, Queued, Submitted
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+class JobPolicy(msgspec.Struct, frozen=True):
+    """How jobs are cut, and how large one may be."""
+
+    chunk_tokens: int
+    chunk_rows: int
+    most_tokens: int
+    retention_ms: int
+
+
+class Dispatch:
+    """Sees requests through."""
+
+    def __init__(  # noqa: PLR0913 -- where all parts meet
+        self,
+        *,
+        policy: JobPolicy,
+        codecs: Mapping[ModelKey, Codec],
+        pool: PreprocessPool,
+        queue: JobQueue,
+        watching: Submitter,
+        leaving: Submitter,
+        pending: Pending,
+        holder: Holder,
+        pulse: Pulse,
+        clock: RedisClock,
+        metrics: Metrics,
+    ) -> None:
+        self._policy = policy
+        self._codecs = codecs
+        self._pool = pool
+        self._queue = queue
+        self._watching = watching
+        self._leaving = leaving
+        self._pending = pending
+        self._holder = holder
+        self._pulse = pulse
+        self._clock = clock
+        self._metrics = metrics
+
+    async def predict(self, ask: Ask, call: Call) -> Answer:
+        """Answer now if that is possible within the wait, else say where the answer will be."""
+        if not ask.preferences.wait_s:
+            return await self.enqueue(ask, call)
+        job, marks = await self._prepare(ask, call)
+        with self._pending.expect(job.id, now_s=time.monotonic()) as waiter:
+            record, ours = self._accepted(ask, job, await self._watching.submit(job))
+            until_s = call.started_s + ask.preferences.wait_s
+            try:
+                record = await self._holder.hold(waiter, call, record, until_s=until_s)
+            except CallerLeft:
+                await self._abandon(ask)
+                raise
+        return self._answer(call, record, marks if ours else None)
+
+    async def enqueue(self, ask: Ask, call: Call, *, repeat_status: int = 202) -> Answer:
+        """Accept a job and say where its answer will be; nobody waits here."""
+        job, _ = await self._prepare(ask, call)
+        record, ours = self._accepted(ask, job, await self._leaving.submit(job))
+        self._metrics.ended(job.model, "accepted")
+        status = 202 if ours else repeat_status
+        return answers.job_record(record, self._codecs.get(record.model), status=status)
+
+    async def _prepare(self, ask: Ask, call: Call) -> tuple[Job, Marks]:
+        """Encode the inputs and cut them into chunks.
+
+        Raises:
+            RequestRejected: not one input can be encoded, or all of them are too much
+        """
+        self._pulse.check()
+        admitted_s = time.monotonic()
+        codec = self._codecs[ask.spec.key]
+        rows = await self._pool.encode(codec, ask.texts, truncate=ask.parameters.truncate)
+        chunks, layout = chunks_of(
+            rows, chunk_tokens=self._policy.chunk_tokens, chunk_rows=self._policy.chunk_rows
+        )
+        if not chunks:
+            raise next(row for row in rows if isinstance(row, RequestRejected))
+        preprocessed_s = time.monotonic()
+        job = Job(
+            id=ask.id,
+            model=ask.spec.key,
+            fingerprint=ask.fingerprint,
+            lane=ask.lane,
+            tenant=ask.tenant,
+            chunks=chunks,
+            layout=layout,
+            top_k=ask.parameters.top_k,
+            deadline_ms=ask.deadline_ms,
+            admit_us=round((admitted_s - call.started_s) * 1e6),
+            preprocess_us=round((preprocessed_s - admitted_s) * 1e6),
+            trace=ask.trace,
+        )
+        if job.tokens > self._policy.most_tokens:
+            raise JobTooLarge(job.tokens, self._policy.most_tokens)
+        return job, Marks(call.started_s, admitted_s, preprocessed_s)
+
+    def _accepted(self, ask: Ask, job: Job, submitted: Submitted) -> tuple[Record, bool]:
+        """The record as it stands now, and whether this call made it."""
+        match submitted:
+            case Queued(submitted_us=at_us):
+                self._metrics.accepted(job.model, len(ask.texts))
+                retention_ms = self._policy.retention_ms
+                record = answers.queued_record(job, submitted_us=at_us, retention_ms=retention_ms)
+                return record, True
+            case Known(record=record):
+                return record, not ask.repeatable
+            case Overloaded():
+                raise self._pulse.retry_after(submitted, job.model)
+            case ServiceError():
+                raise submitted
+
+    def _answer(self, call: Call, record: Record, marks: Marks | None) -> Answer:
+        codec = self._codecs.get(record.model)
+        if not record.state.terminal:
+            self._metrics.ended(record.model, "accepted")
+            return answers.job_record(record, codec, status=202)
+        ended_s = time.monotonic()
+        spent = (
+            timings.of_call(record, marks, self._clock, ended_s=ended_s)
+            if marks
+            else timings.of_job(record)
+        )
+        self._metrics.ended(record.model, record.state)
+        self._metrics.answered(record.model, spent, whole_s=ended_s - call.started_s)
+        return answers.prediction(record, codec, spent, instance=call.path)
+
+    async def _abandon(self, ask: Ask) -> None:
+        """The caller left before the answer: save the work, unless it can be asked for again."""
+        self._metrics.ended(ask.spec.key, "abandoned")
+        if ask.repeatable:
+            return
+        try:
+            canceled, _ = await self._queue.cancel(ask.id)
+        except ServiceError as error:
+            log.warning("caller left, its job goes on", job_id=ask.id, why=error.detail)
+        else:
+            log.info("caller left", job_id=ask.id, canceled=canceled)

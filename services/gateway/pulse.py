@@ -1,0 +1,90 @@
+"""What is known of Redis and the predictors right now, asked in the background.
+
+A probe and a request at the gate must not wait for Redis to find out that it is away.
+"""
+
+import asyncio
+import math
+import time
+from typing import Final
+
+import structlog
+
+from shared.clock import RedisClock
+from shared.contract import ModelKey
+from shared.errors import Overloaded, QueueUnavailable
+from shared.queue.jobs import JobQueue, Worker
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+_EVERY_S: Final = 1.0
+_EVERY_WHILE_AWAY_S: Final = 0.2
+_SLOWEST_S: Final = 2.0
+_UNKNOWN_RATE_RETRY_S: Final = 5
+_LONGEST_RETRY_S: Final = 60
+
+
+class Pulse:
+    """The last look at Redis; ``silent_after_s`` is when a predictor counts as gone."""
+
+    def __init__(self, queue: JobQueue, clock: RedisClock, *, silent_after_s: float) -> None:
+        self._queue = queue
+        self._clock = clock
+        self._silent_after_s = silent_after_s
+        self._workers: list[Worker] = []
+        self._away = "Redis was not asked yet"
+        self._reachable = False
+
+    @property
+    def away(self) -> str | None:
+        """Why the queue cannot be used, None where it can."""
+        return None if self._reachable else self._away
+
+    def check(self) -> None:
+        """Raises: QueueUnavailable: Redis did not answer just now."""
+        if not self._reachable:
+            raise QueueUnavailable(self._away)
+
+    def predictors(self, model: ModelKey) -> int:
+        """How many serve this model and spoke of late."""
+        return len(self._serving(model))
+
+    def retry_after(self, refusal: Overloaded, model: ModelKey) -> Overloaded:
+        """The refusal with the time that the predictors need to make room."""
+        rate = sum(worker.tokens_per_s for worker in self._serving(model))
+        if refusal.excess_tokens is None or rate <= 0:
+            seconds = _UNKNOWN_RATE_RETRY_S
+        else:
+            seconds = min(math.ceil(refusal.excess_tokens / rate), _LONGEST_RETRY_S)
+        return Overloaded(refusal.detail, retry_after_s=max(seconds, 1))
+
+    async def run(self) -> None:
+        """Look every second, more often while Redis is away, until canceled."""
+        while True:
+            try:
+                async with asyncio.timeout(_SLOWEST_S):
+                    await self._look()
+            except TimeoutError:
+                self._lose(f"Redis did not answer within {_SLOWEST_S:g} s: try again in a moment")
+            except QueueUnavailable as error:
+                self._lose(error.detail)
+            await asyncio.sleep(_EVERY_S if self._reachable else _EVERY_WHILE_AWAY_S)
+
+    async def _look(self) -> None:
+        sent_s = time.monotonic()
+        redis_us = await self._queue.now_us()
+        self._clock.sample(sent_s=sent_s, received_s=time.monotonic(), redis_us=redis_us)
+        self._workers = await self._queue.workers()
+        if not self._reachable:
+            log.info("Redis answers", predictors=len(self._workers))
+        self._reachable = True
+
+    def _lose(self, why: str) -> None:
+        if self._reachable:
+            log.warning("Redis is away, requests get 503 until it is back", why=why)
+        self._reachable, self._away = False, why
+
+    def _serving(self, model: ModelKey) -> list[Worker]:
+        name = str(model)
+        since_us = self._clock.redis_us(time.monotonic() - self._silent_after_s)
+        return [w for w in self._workers if name in w.models and w.seen_us >= since_us]

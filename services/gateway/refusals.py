@@ -1,0 +1,108 @@
+"""What the framework and the server refuse, in the same words and shape as our own refusals."""
+
+from http import HTTPStatus
+from typing import Any, Final
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from services.gateway.asgi import CLOSE, Answer, CallerLeft
+from services.gateway.entrance import REQUEST_ID
+from services.gateway.problems import answer_to, answer_to_framework
+from services.gateway.routes.replying import as_response
+from shared.errors import InvalidRequest, ServiceError
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+_REMEDIES: Final = {
+    404: "no route {path}: /docs has those that there are",
+    405: "{path} does not take {method}: it takes {allow}",
+}
+
+
+def install(app: FastAPI) -> None:
+    """Register a handler for everything that can come out of a route."""
+    handlers: dict[type[Exception], Any] = {
+        ServiceError: _service_error,
+        CallerLeft: _caller_left,
+        RequestValidationError: _validation_error,
+        HTTPException: _framework_error,
+        Exception: _crash,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
+
+
+async def _service_error(request: Request, error: ServiceError) -> Response:
+    answer = answer_to(error, instance=_path(request))
+    log.info("request refused", path=_path(request), status=answer.status, code=error.code)
+    return as_response(answer)
+
+
+async def _caller_left(_request: Request, _error: CallerLeft) -> Response:
+    return Response(status_code=HTTPStatus.REQUEST_TIMEOUT)  # nobody reads it
+
+
+async def _validation_error(request: Request, error: RequestValidationError) -> Response:
+    wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+    return as_response(answer_to(InvalidRequest(wrong), instance=_path(request)))
+
+
+async def _framework_error(request: Request, error: HTTPException) -> Response:
+    path, allow = _path(request), ", ".join(_allowed(request.app, request.scope))
+    remedy = _REMEDIES.get(error.status_code, str(error.detail))
+    detail = remedy.format(path=path, method=request.method, allow=allow)
+    headers = (
+        ((b"allow", allow.encode()),) if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else ()
+    )
+    answer = answer_to_framework(error.status_code, detail, instance=path, headers=headers)
+    return as_response(answer)
+
+
+async def _crash(request: Request, error: Exception) -> Response:
+    """A bug. The traceback is logged by the server; the caller gets what finds it there."""
+    log.error("request failed", path=_path(request), error=type(error).__name__)
+    request_id: bytes = request.scope["state"].get("request_id", b"")
+    failure = ServiceError(f"this is a fault of the service: report request {request_id.decode()}")
+    response = as_response(answer_to(failure, instance=_path(request)))
+    response.headers[REQUEST_ID.decode()] = request_id.decode()
+    return response
+
+
+def _allowed(app: FastAPI, scope: Scope) -> list[str]:
+    """Every method that some route takes for this path."""
+    methods: set[str] = set()
+    for method in ("GET", "POST", "PUT", "DELETE"):
+        probe = {**scope, "method": method}
+        if any(route.matches(probe)[0] is Match.FULL for route in app.router.routes):
+            methods.add(method)
+    return sorted(methods)
+
+
+def _path(request: Request) -> str:
+    raw: bytes = request.scope["raw_path"]
+    return raw.decode("latin-1")
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """uvicorn's, but what cannot be parsed is refused as problem+json, too."""
+
+    def send_400_response(self, msg: str) -> None:
+        answer = answer_to_framework(
+            HTTPStatus.BAD_REQUEST, f"{msg} Send HTTP/1.1 with an ASCII path.", instance=""
+        )
+        self.transport.write(_on_the_wire(answer))
+        self.transport.close()
+
+
+def _on_the_wire(answer: Answer) -> bytes:
+    status = HTTPStatus(answer.status)
+    length = b"%d" % len(answer.body)
+    headers = ((b"content-type", answer.media), (b"content-length", length), CLOSE)
+    lines = [f"HTTP/1.1 {status} {status.phrase}".encode(), *(b": ".join(h) for h in headers)]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + answer.body

@@ -1,0 +1,78 @@
+"""The catalogue: which models there are, what they take, and whether they work."""
+
+from typing import Final
+
+from fastapi import APIRouter, Request, Response
+
+from services.gateway.admission import Admission
+from services.gateway.asgi import Call
+from services.gateway.dispatch import Dispatch
+from services.gateway.openapi import documented
+from services.gateway.routes.native import with_preference
+from services.gateway.routes.replying import as_response, json_of
+from services.gateway.schemas import JobRecord, Labels, Limits, ModelInfo, ModelList, Prediction
+from shared.model_spec import ModelSpec, Scoring, Task
+from shared.repository import Repository
+
+_OUTPUTS: Final = {
+    Scoring.SOFTMAX: "the likeliest label and its score; with top_k more of them in `top`",
+    Scoring.SIGMOID: "the likeliest label and its score, and in `labels` all that are likely",
+    Scoring.IDENTITY: "a score, or in `scores` one by label",
+}
+
+
+def model_routes(
+    repository: Repository, admission: Admission, dispatch: Dispatch, *, max_inputs: int
+) -> APIRouter:
+    router = APIRouter(tags=["models"])
+
+    @router.get("/models", responses=documented(ModelList))
+    async def list_models() -> Response:
+        """Every model that can be asked for."""
+        models = [_info(repository, name, max_inputs) for name in repository.names()]
+        return json_of(ModelList(default=repository.default.key.name, models=models))
+
+    @router.get("/models/{name}", responses=documented(ModelInfo, 404))
+    async def describe_model(name: str) -> Response:
+        """What a model takes and answers."""
+        return json_of(_info(repository, name, max_inputs))
+
+    @router.get("/models/{name}/labels", responses=documented(Labels, 404))
+    async def list_labels(name: str) -> Response:
+        """The labels, in the order of the model's outputs."""
+        spec = repository.find(name, None)
+        return json_of(Labels(spec.key.name, spec.key.version, list(spec.labels)))
+
+    @router.get(
+        "/models/{name}/test",
+        responses=documented(Prediction, 404, 409, 422, 429, 500, 503, 504, accepted=JobRecord),
+    )
+    async def test_model(name: str, request: Request) -> Response:
+        """Predict the model's own sample, through the queue and a predictor and back."""
+        call = Call(request.scope, request.receive)
+        ask = admission.sample(name, call)
+        return as_response(with_preference(await dispatch.predict(ask, call), ask))
+
+    return router
+
+
+def _info(repository: Repository, name: str, max_inputs: int) -> ModelInfo:
+    spec = repository.find(name, None)
+    return ModelInfo(
+        name=spec.key.name,
+        version=spec.key.version,
+        versions=[other.key.version for other in repository.versions(name)],
+        task=spec.task,
+        description=spec.description,
+        licence=spec.licence,
+        labels=list(spec.labels),
+        scoring=spec.scoring,
+        limits=Limits(spec.max_tokens, spec.max_characters, max_inputs),
+        input="a text, or a list of texts",
+        output=_output(spec),
+        sample=spec.sample,
+    )
+
+
+def _output(spec: ModelSpec) -> str:
+    return "the text itself, in `echo`" if spec.task is Task.ECHO else _OUTPUTS[spec.scoring]

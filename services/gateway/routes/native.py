@@ -1,0 +1,78 @@
+"""The hot routes: predictions and new jobs. Raw ASGI, decoded by msgspec."""
+
+import structlog
+from starlette.routing import Route
+
+from services.gateway.admission import Admission, Ask
+from services.gateway.asgi import Answer, BodyLimits, Call, Endpoint
+from services.gateway.dispatch import Dispatch
+from services.gateway.metrics import Metrics
+from services.gateway.problems import answer_to
+from shared.contract import Lane
+from shared.errors import ServiceError
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+_SERVER_FAULT: int = 500
+
+
+class NativeRoutes:
+    """``POST …/predict``, ``POST …/jobs`` and ``PUT /jobs/{id}``."""
+
+    def __init__(
+        self, admission: Admission, dispatch: Dispatch, *, body: BodyLimits, metrics: Metrics
+    ) -> None:
+        self._admission = admission
+        self._dispatch = dispatch
+        self._body = body
+        self._metrics = metrics
+
+    def routes(self) -> list[Route]:
+        predict, jobs = Endpoint(self.predict), Endpoint(self.enqueue)
+        return [
+            Route("/predict", predict, methods=["POST"]),
+            Route("/models/{name}/predict", predict, methods=["POST"]),
+            Route("/models/{name}/versions/{version}/predict", predict, methods=["POST"]),
+            Route("/jobs", jobs, methods=["POST"]),
+            Route("/models/{name}/jobs", jobs, methods=["POST"]),
+            Route("/jobs/{id}", Endpoint(self.create), methods=["PUT"]),
+        ]
+
+    async def predict(self, call: Call) -> Answer:
+        try:
+            ask = await self._admit(call, Lane.INTERACTIVE)
+            answer = await self._dispatch.predict(ask, call)
+        except ServiceError as error:
+            return self._refusal(error, call)
+        return with_preference(answer, ask)
+
+    async def enqueue(self, call: Call) -> Answer:
+        return await self._enqueue(call, repeat_status=202)
+
+    async def create(self, call: Call) -> Answer:
+        return await self._enqueue(call, repeat_status=200)
+
+    async def _enqueue(self, call: Call, *, repeat_status: int) -> Answer:
+        try:
+            ask = await self._admit(call, Lane.BULK)
+            return await self._dispatch.enqueue(ask, call, repeat_status=repeat_status)
+        except ServiceError as error:
+            return self._refusal(error, call)
+
+    async def _admit(self, call: Call, lane: Lane) -> Ask:
+        return self._admission.admit(call, await call.body(self._body), lane=lane)
+
+    def _refusal(self, error: ServiceError, call: Call) -> Answer:
+        answer = answer_to(error, instance=call.path)
+        self._metrics.ended(None, error.code)
+        line = log.warning if answer.status >= _SERVER_FAULT else log.info
+        line("request refused", path=call.path, status=answer.status, code=error.code)
+        return answer
+
+
+def with_preference(answer: Answer, ask: Ask) -> Answer:
+    applied = ask.preferences.applied
+    if not applied:
+        return answer
+    headers = (*answer.headers, (b"preference-applied", applied))
+    return Answer(answer.status, answer.body, answer.media, headers)

@@ -1,0 +1,158 @@
+"""The bodies and answers of the native API, as the outside sees them.
+
+Their JSON schemas are what ``/openapi.json`` says; knows nothing of HTTP or of the queue.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from shared.contract import State
+
+TOP_K_LIMIT: Final = 1_000
+DEADLINE_LIMIT_MS: Final = 7 * 24 * 3_600_000
+
+Texts = Annotated[list[str], Meta(min_length=1)]
+DeadlineMs = Annotated[
+    int,
+    Meta(ge=1, le=DEADLINE_LIMIT_MS, description="nothing is computed later than this after it"),
+]
+
+
+class Parameters(Struct, frozen=True, forbid_unknown_fields=True):
+    """How inputs are read and answers are given."""
+
+    top_k: Annotated[int, Meta(ge=1, le=TOP_K_LIMIT, description="labels in `top`")] = 1
+    truncate: Annotated[bool, Meta(description="cut what is too long, instead of refusing it")] = (
+        False
+    )
+
+
+class PredictBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """What to predict; `data` is another name for `inputs`."""
+
+    inputs: str | Texts | UnsetType = UNSET
+    data: str | Texts | UnsetType = UNSET
+    model: str | None = None
+    version: str | None = None
+    parameters: Parameters = Parameters()
+    deadline_ms: DeadlineMs | None = None
+    lane: Literal["interactive", "bulk"] | None = None
+
+
+class Counts(Struct, frozen=True):
+    """Rows of a job; `failed` has the expired and the canceled ones, too."""
+
+    total: int
+    succeeded: int
+    failed: int
+
+
+class TimingsMs(Struct, frozen=True):
+    """Milliseconds by stage; they add up to the whole. A record has no `reply`."""
+
+    admit: float
+    preprocess: float
+    queue: float
+    batch: float
+    inference: float
+    settle: float
+    reply: float | UnsetType = UNSET
+
+
+class Prediction(Struct, frozen=True):
+    """The answer of a synchronous request: `outputs[i]` belongs to input i."""
+
+    id: str
+    model: str
+    version: str
+    outputs: list[dict[str, Any]]
+    counts: Counts
+    timings_ms: TimingsMs
+
+
+class JobRecord(Struct, frozen=True):
+    """Where a job stands; `outputs` once it has ended."""
+
+    id: str
+    state: State
+    model: str
+    version: str
+    counts: Counts
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    deadline_at: datetime | None
+    retained_until: datetime | None
+    attempt: int
+    timings_ms: TimingsMs
+    outputs: list[dict[str, Any]] | UnsetType = UNSET
+
+
+class ProblemBody(Struct, frozen=True):
+    """RFC 9457: `code` is stable, `detail` has the value, the limit and the remedy."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    job: str | UnsetType = UNSET
+
+
+class Limits(Struct, frozen=True):
+    """What one request may carry."""
+
+    max_tokens: int
+    max_characters: int
+    max_inputs: int
+
+
+class ModelInfo(Struct, frozen=True):
+    """One model: `version` is the default one of `versions`."""
+
+    name: str
+    version: str
+    versions: list[str]
+    task: str
+    description: str
+    licence: str
+    labels: list[str]
+    scoring: str
+    limits: Limits
+    input: str
+    output: str
+    sample: str
+
+
+class ModelList(Struct, frozen=True):
+    """The models that can be asked for, and which is meant when none is named."""
+
+    default: str
+    models: list[ModelInfo]
+
+
+class Labels(Struct, frozen=True):
+    """Labels in the order of the model's outputs."""
+
+    model: str
+    version: str
+    labels: list[str]
+
+
+class Health(Struct, frozen=True):
+    """What a probe reads."""
+
+    status: str
+
+
+class Readiness(Struct, frozen=True):
+    """Ready; with `?verbose` also what this gateway sees of itself and the others."""
+
+    status: str
+    pid: int | UnsetType = UNSET
+    uptime_s: float | UnsetType = UNSET
+    requests: int | UnsetType = UNSET
+    predictors: dict[str, int] | UnsetType = UNSET

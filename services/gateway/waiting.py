@@ -1,0 +1,86 @@
+"""Hold a caller until its job ends, its wait runs out or it leaves.
+
+The common case is an answer within milliseconds: then nothing but the reply is waited for.
+Only a longer wait listens to the connection, and to the job's deadline.
+"""
+
+import asyncio
+import time
+from typing import Final
+
+from services.gateway.asgi import Call, CallerLeft
+from services.gateway.pending import Waiter
+from services.gateway.replies import ReplyReader
+from shared.clock import RedisClock
+from shared.contract import Record
+from shared.errors import QueueUnavailable
+from shared.queue.jobs import JobQueue
+
+_Awaited = asyncio.Future[Record | None] | asyncio.Task[None]
+
+_SOON_S: Final = 0.1
+_DEADLINE_MARGIN_S: Final = 0.005
+
+
+class Holder:
+    """Waits on behalf of callers."""
+
+    def __init__(self, queue: JobQueue, replies: ReplyReader, clock: RedisClock) -> None:
+        self._queue = queue
+        self._replies = replies
+        self._clock = clock
+
+    async def hold(self, waiter: Waiter, call: Call, record: Record, *, until_s: float) -> Record:
+        """The record at the job's end, or as it stands when the wait is over.
+
+        Raises:
+            CallerLeft: nobody waits any more
+            QueueUnavailable: the job will never be heard of
+        """
+        if record.state.terminal:
+            return record
+        waiter.accepted = True
+        ended = waiter.ended
+        wait_s = until_s - time.monotonic()
+        if wait_s > 0 and not ended.done():
+            await asyncio.wait((ended,), timeout=min(_SOON_S, wait_s))
+        if not ended.done() and wait_s > _SOON_S:
+            await self._listening(waiter, call, until_s=until_s, deadline_us=record.deadline_us)
+        terminal = ended.result() if ended.done() else None
+        return terminal or await self._look(record)
+
+    async def _look(self, last: Record) -> Record:
+        """How a job stands now; what was last known of it where Redis is silent."""
+        try:
+            (record,) = await self._queue.watch([last.id], listen=False)
+        except QueueUnavailable:
+            return last
+        return record or last
+
+    async def _listening(
+        self, waiter: Waiter, call: Call, *, until_s: float, deadline_us: int | None
+    ) -> None:
+        due_s = until_s
+        if deadline_us is not None:
+            due_s = self._clock.monotonic_s(deadline_us) + _DEADLINE_MARGIN_S
+        async with asyncio.TaskGroup() as tasks:
+            left = tasks.create_task(call.left(), name="listen to the caller")
+            watched: set[_Awaited] = {waiter.ended, left}
+            if due_s < until_s:
+                await _first_of(watched, due_s)
+                if not waiter.ended.done() and not left.done():
+                    await self._replies.look_up([waiter.job])  # past the deadline this ends it
+            await _first_of(watched, until_s)
+            gone = left.done()
+            left.cancel()
+        if gone and not waiter.ended.done():
+            raise CallerLeft
+
+
+async def _first_of(watched: set[_Awaited], until_s: float) -> None:
+    if not any(one.done() for one in watched):
+        await asyncio.wait(
+            watched,
+            timeout=max(until_s - time.monotonic(), 0),
+            return_when=asyncio.FIRST_COMPLETED,
+        )
