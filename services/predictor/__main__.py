@@ -1,11 +1,12 @@
 """``python -m services.predictor``: settings from the environment, logs to standard error."""
 
 import asyncio
+import os
 import sys
 
 import uvloop
 
-from services.predictor.app import Predictor
+from services.predictor.app import FAILED_EXIT, Predictor
 from services.predictor.backends.base import UnknownBackend
 from services.predictor.settings import PredictorSettings
 from shared.model_spec import ModelRefused
@@ -25,9 +26,13 @@ def main() -> int:
     configure_logging(shared.log_format, shared.log_level, service="predictor")
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(serve(settings))
+            status = runner.run(serve(settings))
     except (ModelRefused, UnknownBackend) as refused:
         refuse(str(refused))
+    if status == FAILED_EXIT:
+        sys.stderr.flush()
+        os._exit(status)  # an orderly exit would wait for a forward that may never end
+    return status
 
 
 if __name__ == "__main__":

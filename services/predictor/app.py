@@ -35,6 +35,7 @@ from shared.telemetry import OpsServer
 log = structlog.get_logger()
 
 _HEARTBEAT_S: Final = 1.0
+"""Or a third of the lease: a worker unheard of for a lease gets no share of the queue."""
 _LEAVE_S: Final = 2.0
 FAILED_EXIT: Final = 1
 """Exit status when the device was lost, or the grace ran out before all begun was settled."""
@@ -107,7 +108,9 @@ class Predictor:
             patience=patience,
             metrics=metrics,
         )
-        await consumer.open()
+        if not await self._reached(consumer):
+            await redis.aclose()
+            return 0
         keeping = keep_leases(
             leases,
             every_s=shared.renew_every_ms / 1e3,
@@ -117,12 +120,25 @@ class Predictor:
         self._not_ready = None
         log.info("ready", model=str(self._spec.key), worker=self._name, device=backend.device)
         try:
-            return await self._work(worker, keeping, _heartbeat(queue, patience, pace))
+            beat_s = min(_HEARTBEAT_S, shared.lease_ms / 3e3)
+            beating = _heartbeat(queue, patience, pace, every_s=beat_s)
+            return await self._work(worker, keeping, beating)
         finally:
             self._not_ready = "draining"
             await _leave(queue)
             device.close()
             await redis.aclose()
+
+    async def _reached(self, consumer: Consumer) -> bool:
+        """Wait for Redis; False when told to stop before it answered."""
+        self._not_ready = "Redis does not answer"
+        async with asyncio.TaskGroup() as tasks:
+            opening = tasks.create_task(consumer.open())
+            stopping = tasks.create_task(self._stop.wait())
+            await asyncio.wait([opening, stopping], return_when=asyncio.FIRST_COMPLETED)
+            opening.cancel()
+            stopping.cancel()
+        return not opening.cancelled()
 
     async def _work(self, worker: Worker, *keepers: Coroutine[None, None, None]) -> int:
         """Run until stopped and drained; the exit status."""
@@ -161,12 +177,14 @@ async def _leave(queue: DeliveryQueue) -> None:
         log.warning("could not hand back, others take over when the leases run out")
 
 
-async def _heartbeat(queue: DeliveryQueue, patience: Patience, pace: Pace) -> None:
-    """Say every second that this worker lives; trim what the streams no longer need."""
+async def _heartbeat(
+    queue: DeliveryQueue, patience: Patience, pace: Pace, *, every_s: float
+) -> None:
+    """Say again and again that this worker lives; trim what the streams no longer need."""
     while True:
         await patience(lambda: queue.heartbeat(tokens_per_s=pace.tokens_per_s))
         await patience(queue.trim)
-        await asyncio.sleep(_HEARTBEAT_S)
+        await asyncio.sleep(every_s)
 
 
 def _batch_policy(settings: PredictorSettings) -> BatchPolicy:

@@ -91,21 +91,27 @@ class Batcher:
         arrivals = [arrived for lane in self._waiting.values() for arrived, _ in lane.values()]
         if not arrivals:
             return None
+        if self._policy.linger_s == 0.0 or self._has_a_full_batch():
+            return free_at
         return max(free_at, min(arrivals) + self._policy.linger_s)
 
     def take(self, *, now: float, free_at: float) -> list[Delivery]:
         """Remove and return the next micro-batch, oldest first, or [] while it pays to wait."""
         due = self.due_at(free_at=free_at)
-        if due is None or now < free_at:
+        if due is None or now < due:
             return []
         leader_lane = self._leading_lane()
-        batch, cost = self._fill(leader_lane)
-        if now < due and cost.tokens < self._ceiling and cost.rows < self._policy.max_rows:
-            return []
+        batch = self._fill(leader_lane)
         self._account(leader_lane)
         for delivery in batch:
             del self._waiting[delivery.lane][delivery.entry]
         return batch
+
+    def _has_a_full_batch(self) -> bool:
+        waiting = [delivery for lane in self._waiting.values() for _, delivery in lane.values()]
+        rows = sum(delivery.rows for delivery in waiting)
+        tokens = sum(delivery.rows * delivery.longest for delivery in waiting)
+        return rows >= self._policy.max_rows or tokens >= self._ceiling
 
     def _leading_lane(self) -> Lane:
         if not self._waiting[Lane.BULK]:
@@ -122,7 +128,7 @@ class Batcher:
             if leader is Lane.BULK:
                 self._bulk_credit -= 1.0
 
-    def _fill(self, leader_lane: Lane) -> tuple[list[Delivery], Cost]:
+    def _fill(self, leader_lane: Lane) -> list[Delivery]:
         _, oldest = next(iter(self._waiting[leader_lane].values()))
         batch, cost = [oldest], Cost(oldest.rows, oldest.longest)
         for lane in (Lane.INTERACTIVE, Lane.BULK):
@@ -132,7 +138,7 @@ class Batcher:
                 if self._fits(grown) and self._worth_it(cost, delivery, grown):
                     batch.append(delivery)
                     cost = grown
-        return batch, cost
+        return batch
 
     def _fits(self, cost: Cost) -> bool:
         return cost.tokens <= self._ceiling and cost.rows <= self._policy.max_rows

@@ -57,7 +57,8 @@ class Consumer:
         self._outages_seen = 0
         self._cursors = dict.fromkeys(LANES, FIRST_CURSOR)
         self._reclaimed_at = float("-inf")
-        self._tokens_per_delivery = 1.0
+        self._more_lapsed = False
+        self._tokens_per_delivery = 0.0
         self._share_tokens = 0.0
         self._bulk_only = True
         self._more_elsewhere = False
@@ -72,8 +73,10 @@ class Consumer:
         """Read what there is room for; never blocks. Looks for the work of the dead when due."""
         await self._recover()
         room = self._room(tokens_per_s)
-        if monotonic() >= self._reclaimed_at + self._read_ahead.reclaim_every_s:
+        due_at = self._reclaimed_at + self._read_ahead.reclaim_every_s
+        if self._more_lapsed or monotonic() >= due_at:
             await self._reclaim(room)
+            room = self._room(tokens_per_s)
         if self._more_elsewhere and any(room.values()):
             received = await self._patience(lambda: self._queue.receive(room))
             self._more_elsewhere = bool(received)
@@ -82,7 +85,8 @@ class Consumer:
     async def wait(self) -> None:
         """With empty hands: block, for a second at most, until there is a delivery."""
         await self._recover()
-        self._take(await self._patience(self._queue.wait))
+        if not self._more_lapsed:
+            self._take(await self._patience(self._queue.wait))
 
     async def open(self) -> None:
         """Make the consumer groups before anything is read."""
@@ -100,6 +104,7 @@ class Consumer:
     async def _reclaim(self, room: dict[Lane, int]) -> None:
         """Take over what has lapsed, unless Redis was away within the last lease."""
         self._reclaimed_at = monotonic()
+        self._more_lapsed = False
         if self._reclaimed_at < self._patience.back_at + self._read_ahead.lease_s:
             return  # idle times ran on while nobody could renew
         for lane in LANES:
@@ -111,6 +116,7 @@ class Consumer:
         self._cursors[lane], taken = await self._patience(
             lambda: self._queue.reclaim(lane, cursor=cursor, count=count)
         )
+        self._more_lapsed = self._more_lapsed or len(taken) == count
         fresh = [delivery for delivery in taken if delivery.entry not in self._leases]
         if fresh:
             log.info("took over deliveries whose lease had run out", deliveries=len(fresh))
@@ -121,7 +127,8 @@ class Consumer:
         for delivery in deliveries:
             if delivery.entry in self._leases:
                 continue
-            self._tokens_per_delivery += _SMOOTHING * (delivery.tokens - self._tokens_per_delivery)
+            weight = _SMOOTHING if self._tokens_per_delivery else 1.0
+            self._tokens_per_delivery += weight * (delivery.tokens - self._tokens_per_delivery)
             self._leases.hold(delivery)
             self._batcher.add(delivery, now=now)
 
@@ -143,4 +150,6 @@ class Consumer:
     def _count(self, tokens: float) -> int:
         if tokens <= 0:
             return 0 if len(self._batcher) else 1
+        if not self._tokens_per_delivery:
+            return 1
         return min(_MOST_AT_ONCE, ceil(tokens / max(self._tokens_per_delivery, 1.0)))

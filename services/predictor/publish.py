@@ -43,16 +43,20 @@ class Publisher:
         self._patience = patience
         self._metrics = metrics
 
-    async def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Record outcomes; a refusal is counted, and leaves the chunk to its newer attempt."""
+    async def settle(self, settlements: Sequence[Settlement]) -> bool:
+        """Record outcomes; a refusal is counted, and leaves the chunk to its newer attempt.
+
+        False where something of it is no longer this worker's work.
+        """
         if not settlements:
-            return
+            return True
         answers = await self._patience(lambda: self._queue.settle(settlements))
         stale = answers.count("stale")
         if stale:
             self._metrics.stale_results.inc(stale)
             log.warning("results refused, a newer attempt will answer", deliveries=stale)
         log.debug("batch settled", deliveries=len(settlements), settled=answers.count("settled"))
+        return not {"stale", "gone"}.intersection(answers)
 
     def release(self, settlements: Sequence[Settlement]) -> None:
         """Let the leases of whole chunks lapse: nothing is left to do for them here."""

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from shared.codec import decode_rows
 from shared.contract import Column
+from shared.errors import DecodeError
 from shared.queue.deliveries import Begun
 
 Array = NDArray[np.generic]
@@ -40,6 +41,8 @@ def open_rows(begun: Begun) -> list[tuple[Place, Row]]:
         DecodeError: the payload is not what this version of the codec writes
     """
     rows = decode_rows(begun.delivery.payload)
+    if len(rows) != begun.delivery.rows:
+        raise DecodeError(f"chunk has {len(rows)} rows, its entry says {begun.delivery.rows}")
     split = {column.name: _split(column) for column in rows.columns}
     return [
         (Place(begun, row), Row({name: arrays[row] for name, arrays in split.items()}))
@@ -49,8 +52,13 @@ def open_rows(begun: Begun) -> list[tuple[Place, Row]]:
 
 def _split(column: Column) -> list[Array]:
     """Views of each row, [length, *inner], on the column's own bytes."""
-    flat: Array = np.frombuffer(column.values, dtype=np.dtype(column.dtype))
-    whole = flat.reshape(-1, *column.inner)
+    try:
+        flat: Array = np.frombuffer(column.values, dtype=np.dtype(column.dtype))
+        whole = flat.reshape(sum(column.lengths), *column.inner)
+    except (TypeError, ValueError, OverflowError, SyntaxError) as exc:  # as NumPy sees fit
+        raise DecodeError(f"column {column.name} of a chunk is not what it says: {exc}") from exc
+    if min(column.lengths) < 0 or min(column.inner, default=0) < 0:
+        raise DecodeError(f"column {column.name} of a chunk has a negative length")
     arrays, start = [], 0
     for length in column.lengths:
         arrays.append(whole[start : start + length])

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 
@@ -82,7 +83,9 @@ class Worker:
         async with asyncio.TaskGroup() as tasks:
             while not stop.is_set():
                 await self._one_round(tasks)
-            await self._finish()
+                while self._suspects and not stop.is_set():
+                    await self._next_suspect_alone()
+            await self._quiet()  # what is begun is settled, the rest is left to be handed back
 
     async def _one_round(self, tasks: asyncio.TaskGroup) -> None:
         if not len(self._batcher):
@@ -99,8 +102,6 @@ class Worker:
             await self._idle.wait()
             self._idle.clear()
             tasks.create_task(self._compute(batch, tasks), name="forward")
-        if self._suspects:
-            await self._suspects_alone()
 
     def _due_at(self) -> float:
         """When to form the next batch: its lead before the device is free; at once when it is."""
@@ -108,8 +109,11 @@ class Worker:
 
     async def _until_due(self) -> None:
         """Wait for the moment to form the next batch, or for the device to be free earlier."""
+        due_at = self._batcher.due_at(free_at=self._due_at())
+        if due_at is None:
+            return
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._due_at() - monotonic()):
+            async with asyncio.timeout(due_at - monotonic()):
                 await self._idle.wait()
         lingers_until = self._batcher.due_at(free_at=0.0)
         if self._idle.is_set() and lingers_until is not None:
@@ -184,20 +188,17 @@ class Worker:
         rows = [Settlement(begun, (failure,), row=row) for row in begun.open_rows]
         await self._settle(rows)
 
-    async def _suspects_alone(self) -> None:
-        """Run each suspect with nothing else begun, so that nobody else dies with it."""
+    async def _next_suspect_alone(self) -> None:
+        """Run a suspect with nothing else begun, so that nobody else dies with it."""
         await self._quiet()
-        while self._suspects:
-            delivery = self._suspects.pop(0)
-            answer = await self._patience(
-                lambda alone=(delivery,): self._queue.begin(alone, alone=True)  # type: ignore[misc]
-            )
-            self._leases.release(answer.dropped)
-            self._count(expired=answer.expired_rows, given_up=answer.given_up_rows)
-            for begun in answer.begun:
-                self._metrics.redeliveries.inc()
-                log.warning("second attempt, alone and row by row", job=delivery.job)
-                await self._row_by_row(begun)
+        delivery = self._suspects.pop(0)
+        answer = await self._patience(partial(self._queue.begin, [delivery], alone=True))
+        self._leases.release(answer.dropped)
+        self._count(expired=answer.expired_rows, given_up=answer.given_up_rows)
+        for begun in answer.begun:
+            self._metrics.redeliveries.inc()
+            log.warning("second attempt, alone and row by row", job=delivery.job)
+            await self._row_by_row(begun)
 
     async def _row_by_row(self, begun: Begun) -> None:
         begun_at = monotonic()
@@ -216,7 +217,8 @@ class Worker:
                 batch_us=round((started_at - begun_at) * 1e6),
                 inference_us=round((monotonic() - started_at) * 1e6),
             )
-            await self._publisher.settle([settlement])
+            if not await self._publisher.settle([settlement]):
+                break  # another worker's by now: its rows are not worth computing here
         self._leases.release([begun.delivery])
 
     async def _quiet(self) -> None:
@@ -224,10 +226,6 @@ class Worker:
         await self._idle.wait()
         if self._settling:
             await asyncio.wait(self._settling)
-
-    async def _finish(self) -> None:
-        """Settle what is begun; what is not stays for the hand-back."""
-        await self._quiet()
 
     def _count(self, *, expired: int, given_up: int) -> None:
         if expired:

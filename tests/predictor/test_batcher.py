@@ -1,0 +1,242 @@
+"""What the batcher promises, whatever arrives."""
+
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.predictor.batcher import Batcher, BatchPolicy, Cost
+from shared.contract import Delivery, Lane
+from tests.builders import delivery
+
+deliveries = st.builds(
+    delivery,
+    st.integers(1, 8),
+    longest=st.integers(1, 64),
+    lane=st.sampled_from([Lane.INTERACTIVE, Lane.BULK]),
+)
+policies = st.builds(
+    BatchPolicy,
+    token_budget=st.integers(1, 256),
+    max_rows=st.integers(1, 16),
+    forward_cost_tokens=st.integers(0, 200),
+    bulk_share=st.floats(0, 1),
+)
+turns = st.lists(st.lists(deliveries, max_size=5), max_size=20)
+"""What arrives before each batch is taken."""
+
+
+def policy(
+    *,
+    token_budget: int = 100,
+    max_rows: int = 10,
+    forward_cost_tokens: int = 1_000,
+    linger_s: float = 0.0,
+    bulk_share: float = 0.2,
+) -> BatchPolicy:
+    return BatchPolicy(
+        token_budget=token_budget,
+        max_rows=max_rows,
+        forward_cost_tokens=forward_cost_tokens,
+        linger_s=linger_s,
+        bulk_share=bulk_share,
+    )
+
+
+def holding(chosen: BatchPolicy, *waiting: Delivery) -> Batcher:
+    batcher = Batcher(chosen)
+    for one in waiting:
+        batcher.add(one, now=0.0)
+    return batcher
+
+
+def take(batcher: Batcher) -> list[Delivery]:
+    return batcher.take(now=0.0, free_at=0.0)
+
+
+def take_all(batcher: Batcher) -> list[list[Delivery]]:
+    batches = []
+    while batch := take(batcher):
+        batches.append(batch)
+    return batches
+
+
+def cost_of(batch: Sequence[Delivery]) -> Cost:
+    return Cost(sum(d.rows for d in batch), max(d.longest for d in batch))
+
+
+@given(policies, turns)
+def test_every_delivery_leaves_exactly_once(
+    chosen: BatchPolicy, arriving: list[list[Delivery]]
+) -> None:
+    batcher = Batcher(chosen)
+    left: list[Delivery] = []
+    for arrivals in arriving:
+        for one in arrivals:
+            batcher.add(one, now=0.0)
+        left += take(batcher)
+    left += [one for batch in take_all(batcher) for one in batch]
+
+    arrived = [one for arrivals in arriving for one in arrivals]
+    assert sorted(d.entry for d in left) == sorted(d.entry for d in arrived)
+    assert len(batcher) == 0
+    assert batcher.due_at(free_at=0.0) is None
+
+
+@given(policies, st.lists(deliveries, max_size=40))
+def test_no_batch_is_over_the_budget_unless_it_is_one_delivery(
+    chosen: BatchPolicy, waiting: list[Delivery]
+) -> None:
+    batches = take_all(holding(chosen, *waiting))
+
+    for batch in batches:
+        cost = cost_of(batch)
+        within = cost.tokens <= chosen.token_budget and cost.rows <= chosen.max_rows
+        assert within or len(batch) == 1
+
+
+@given(policies, turns)
+def test_the_oldest_of_the_lane_that_leads_is_always_in_the_batch(
+    chosen: BatchPolicy, arriving: list[list[Delivery]]
+) -> None:
+    batcher = Batcher(chosen)
+    waiting: list[Delivery] = []
+    for arrivals in [*arriving, *([[]] * 100)]:
+        for one in arrivals:
+            batcher.add(one, now=0.0)
+        waiting += arrivals
+        oldest = [next((d for d in waiting if d.lane is lane), None) for lane in Lane]
+
+        batch = take(batcher)
+
+        assert not batch or batch[0] in oldest
+        assert bool(batch) == bool(waiting), "a free device never waits for company"
+        waiting = [d for d in waiting if d not in batch]
+
+
+@given(policies, turns)
+def test_whoever_has_k_older_ones_in_its_lane_leaves_with_the_lane_s_batch_number_k_plus_1(
+    chosen: BatchPolicy, arriving: list[list[Delivery]]
+) -> None:
+    batcher = Batcher(chosen)
+    led = {Lane.INTERACTIVE: 0, Lane.BULK: 0}
+    last_batch: dict[str, int] = {}
+    waiting: list[Delivery] = []
+    for arrivals in [*arriving, *([[]] * 100)]:
+        for one in arrivals:
+            older = sum(d.lane is one.lane for d in waiting)
+            last_batch[one.entry] = led[one.lane] + older + 1
+            batcher.add(one, now=0.0)
+            waiting.append(one)
+        batch = take(batcher)
+        if not batch:
+            continue
+        led[batch[0].lane] += 1
+        waiting = [d for d in waiting if d not in batch]
+
+        assert all(led[d.lane] < last_batch[d.entry] for d in waiting)
+    assert not waiting
+
+
+@given(st.floats(0, 1), st.integers(1, 200))
+def test_bulk_leads_its_share_of_batches_and_no_more_while_interactive_waits(
+    share: float, batches: int
+) -> None:
+    batcher = Batcher(policy(token_budget=1, bulk_share=share))  # every delivery is a batch
+    led_by_bulk = 0
+    for number in range(1, batches + 1):
+        batcher.add(delivery(lane=Lane.BULK), now=0.0)
+        batcher.add(delivery(lane=Lane.INTERACTIVE), now=0.0)
+
+        led_by_bulk += take(batcher)[0].lane is Lane.BULK
+
+        assert number * share - 1 - 1e-6 <= led_by_bulk <= number * share + 1e-6
+
+
+def test_bulk_that_waits_alone_is_not_held_back() -> None:
+    batcher = holding(policy(bulk_share=0.0), delivery(lane=Lane.BULK))
+
+    assert len(take(batcher)) == 1
+
+
+def test_interactive_work_fills_a_batch_before_bulk_does() -> None:
+    bulk = [delivery(lane=Lane.BULK, longest=10) for _ in range(10)]
+    interactive = [delivery(longest=10) for _ in range(9)]
+    batcher = holding(policy(), *bulk, *interactive)
+
+    assert [d.lane for d in take(batcher)] == [Lane.INTERACTIVE] * 9 + [Lane.BULK]
+
+
+def test_the_oldest_takes_along_its_neighbours_in_length() -> None:
+    oldest, far, near, equal = (delivery(longest=n) for n in (20, 50, 22, 20))
+    batcher = holding(policy(token_budget=66), oldest, far, near, equal)
+
+    assert take(batcher) == [oldest, equal, near]
+    assert take(batcher) == [far]
+
+
+def test_padding_dearer_than_a_forward_of_its_own_is_not_accepted() -> None:
+    short, long = delivery(longest=10), delivery(longest=20)
+
+    assert take(holding(policy(forward_cost_tokens=9), short, long)) == [short]
+    assert take(holding(policy(forward_cost_tokens=10), short, long)) == [short, long]
+
+
+@given(st.lists(deliveries, max_size=40), st.lists(st.integers(0, 300), min_size=1, max_size=5))
+def test_after_an_out_of_memory_batches_stay_below_half_of_what_did_not_fit(
+    waiting: list[Delivery], did_not_fit: list[int]
+) -> None:
+    batcher = holding(policy(token_budget=256, max_rows=100), *waiting)
+    for tokens in did_not_fit:
+        batcher.lower_ceiling(tokens)
+
+    batches = take_all(batcher)
+
+    ceiling = max(1, min(did_not_fit) // 2)
+    assert all(len(batch) == 1 or cost_of(batch).tokens <= ceiling for batch in batches)
+    assert sum(len(batch) for batch in batches) == len(waiting)
+
+
+def test_with_a_linger_a_free_device_waits_that_long_from_the_oldest_arrival() -> None:
+    batcher = Batcher(policy(linger_s=0.5))
+    batcher.add(delivery(), now=10.0)
+    batcher.add(delivery(), now=10.4)
+
+    assert batcher.due_at(free_at=0.0) == 10.5
+    assert batcher.take(now=10.49, free_at=0.0) == []
+    assert len(batcher.take(now=10.5, free_at=0.0)) == 2
+
+
+def test_a_full_batch_does_not_linger() -> None:
+    batcher = Batcher(policy(max_rows=2, linger_s=0.5))
+    batcher.add(delivery(), now=10.0)
+    batcher.add(delivery(), now=10.0)
+
+    assert len(batcher.take(now=10.0, free_at=0.0)) == 2
+
+
+def test_nothing_is_taken_before_the_device_wants_it() -> None:
+    batcher = holding(policy(max_rows=1), delivery(), delivery())
+
+    assert batcher.due_at(free_at=5.0) == 5.0
+    assert batcher.take(now=4.9, free_at=5.0) == []
+    assert len(batcher.take(now=5.0, free_at=5.0)) == 1
+
+
+def test_a_delivery_that_comes_twice_waits_once_in_its_first_place() -> None:
+    first, second = delivery(), delivery()
+    batcher = holding(policy(max_rows=1), first, second, first)
+
+    assert [batch[0] for batch in take_all(batcher)] == [first, second]
+
+
+def test_a_lost_delivery_is_forgotten() -> None:
+    kept, lost = delivery(rows=2), delivery(rows=3)
+    batcher = holding(policy(), kept, lost)
+
+    batcher.discard({lost.entry})
+
+    assert lost.entry not in batcher
+    assert kept.entry in batcher
+    assert batcher.tokens(Lane.INTERACTIVE) == kept.tokens
+    assert take(batcher) == [kept]
