@@ -9,10 +9,10 @@ BIN     := $(VENV)/bin
 given = $(if $(2),$(1)='$(2)')
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench soak format clean
+.PHONY: help install run up down test check bench soak containers format clean
 
 help: ## this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  make run takes PREDICTORS=n GATEWAYS=n MODEL=<name|directory|hub id> PORT=n DATA=<folder>;"
 	@echo "  everything else is an environment variable: docs/settings.md"
@@ -28,6 +28,12 @@ run: $(STAMP) ## the whole service on this machine; Ctrl-C drains and stops it
 	  $(call given,PENSTOCK_LOCAL_DATA,$(DATA)) \
 	  $(BIN)/python -m services.local
 
+up: ## the same in containers, with Redis and NGINX: compose/README.md
+	docker compose -f compose/compose.yaml up --detach --build --wait
+
+down: ## stop the containers; what is queued is kept
+	docker compose -f compose/compose.yaml down
+
 test: $(STAMP) ## every test, against private Redis servers; ARGS="-k name" for some
 	$(BIN)/python -m pytest $(ARGS)
 
@@ -42,6 +48,9 @@ bench: $(STAMP) ## measure on this machine; ARGS for a part of it
 
 soak: $(STAMP) ## jobs under random kills, each accounted for; SECONDS=n for a short one
 	$(BIN)/python -m tests.soak $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+
+containers: $(STAMP) ## build, start, scale and kill the containers, each job accounted for
+	$(BIN)/python -m tests.compose.trial
 
 format: $(STAMP) ## rewrite the sources as `make check` wants them
 	$(BIN)/ruff format .
