@@ -42,17 +42,18 @@ def main() -> NoReturn:
 class _Control:
     """The server as the gateway sees it."""
 
-    def __init__(self, *, shares_socket: bool) -> None:
-        self._shares_socket = shares_socket
+    def __init__(self) -> None:
         self.server: Server | None = None
         self.failed = False
 
     def stop_listening(self) -> None:
-        # Alone on its port, a gateway goes on to say 503 to those who come; where it shares
-        # the socket, the kernel would still give it connections that others can serve.
-        if self.server and self._shares_socket:
+        # A refused connection is safe to repeat elsewhere, and proxies do; a 503 is not, and a
+        # gateway that answers so quickly would get most of what least_conn has to give.
+        if self.server:
             for listening in self.server.servers:
                 listening.close()
+            for connection in list(self.server.server_state.connections):
+                connection.shutdown()  # closes idle ones, the others after their answer
 
     def stop(self) -> None:
         if self.server:
@@ -64,7 +65,7 @@ class _Control:
 
 
 async def _serve(settings: GatewaySettings, repository: Repository, listener: socket.socket) -> int:
-    control = _Control(shares_socket=settings.fd is not None)
+    control = _Control()
     gateway = Gateway(settings, repository, name=_gateway_id(), server=control)
     config = Config(
         gateway.application(),

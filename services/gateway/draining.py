@@ -55,7 +55,7 @@ class ServerControl(Protocol):
     """What the gateway asks of the server that it runs in."""
 
     def stop_listening(self) -> None:
-        """Take no new connections, where somebody else takes them instead."""
+        """Take no new connections and close the idle ones: another gateway answers those."""
         ...
 
     def stop(self) -> None:

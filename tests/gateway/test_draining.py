@@ -2,13 +2,14 @@ import asyncio
 import time
 
 import httpx
+import pytest
 
 from tests.gateway.echo_worker import EchoWorker
 from tests.gateway.process import running_gateway
 from tests.redis_server import RedisServer
 
 
-async def test_a_draining_gateway_answers_whom_it_holds_and_refuses_the_rest(
+async def test_a_draining_gateway_answers_whom_it_holds_and_takes_no_new_connection(
     gateway_redis: RedisServer,
 ) -> None:
     with running_gateway(gateway_redis.url, inherit_socket=False) as gateway:
@@ -20,9 +21,8 @@ async def test_a_draining_gateway_answers_whom_it_holds_and_refuses_the_rest(
             await asyncio.sleep(0.5)
             gateway.terminate()
             await asyncio.sleep(0.3)
-            refused = await client.post("/predict", json={"inputs": "new"})
-            unready = await client.get("/readyz")
-            alive = await client.get("/livez")
+            with pytest.raises(httpx.ConnectError):
+                await client.post("/predict", json={"inputs": "new"})
             worker = EchoWorker(gateway_redis.url)
             running = tasks.create_task(worker.run())
             answered = await open_request
@@ -31,12 +31,6 @@ async def test_a_draining_gateway_answers_whom_it_holds_and_refuses_the_rest(
 
     assert answered.status_code == 200
     assert answered.headers["connection"] == "close"
-    for answer in (refused, unready):
-        assert answer.status_code == 503
-        assert answer.json()["code"] == "draining"
-        assert answer.headers["retry-after"] == "1"
-    assert refused.headers["connection"] == "close"
-    assert alive.status_code == 200
     assert status == 0
 
 
