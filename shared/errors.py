@@ -192,6 +192,11 @@ class QueueUnavailable(Unavailable):
 
     code = "queue_unavailable"
 
+    @property
+    def said(self) -> str:
+        """What the connection itself said: for logs, callers need not know where Redis is."""
+        return str(self.__cause__ or self)
+
 
 class Draining(Unavailable):
     """This process has been told to stop."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import socket
 import sys
 from typing import NoReturn
@@ -30,6 +31,7 @@ def main() -> NoReturn:
     shared = settings.shared
     configure_logging(shared.log_format, shared.log_level, service="gateway")
     repository = _repository(settings)
+    _take_all_open_files()
     listener = _listener(settings)
     host, port = listener.getsockname()[:2]
     log.info("gateway starts", host=host, port=port, redis=shared.redis_address)
@@ -89,6 +91,12 @@ async def _serve(settings: GatewaySettings, repository: Repository, listener: so
 def _gateway_id() -> GatewayId:
     """A name that no other start of any gateway has."""
     return GatewayId(f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}")
+
+
+def _take_all_open_files() -> None:
+    """Every connection is an open file, and the soft limit of many systems is 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _repository(settings: GatewaySettings) -> Repository:

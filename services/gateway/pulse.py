@@ -65,9 +65,10 @@ class Pulse:
                 async with asyncio.timeout(_SLOWEST_S):
                     await self._look()
             except TimeoutError:
-                self._lose(f"Redis did not answer within {_SLOWEST_S:g} s: try again in a moment")
+                silence = f"Redis did not answer within {_SLOWEST_S:g} s: try again in a moment"
+                self._lose(silence, said="nothing")
             except QueueUnavailable as error:
-                self._lose(error.detail)
+                self._lose(error.detail, said=error.said)
             await asyncio.sleep(_EVERY_S if self._reachable else _EVERY_WHILE_AWAY_S)
 
     async def _look(self) -> None:
@@ -79,9 +80,9 @@ class Pulse:
             log.info("Redis answers", predictors=len(self._workers))
         self._reachable = True
 
-    def _lose(self, why: str) -> None:
+    def _lose(self, why: str, *, said: str) -> None:
         if self._reachable:
-            log.warning("Redis is away, requests get 503 until it is back", why=why)
+            log.warning("Redis is away, requests get 503 until it is back", why=said)
         self._reachable, self._away = False, why
 
     def _serving(self, model: ModelKey) -> list[Worker]:

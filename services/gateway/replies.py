@@ -42,7 +42,7 @@ class ReplyReader:
             try:
                 after = await self._read_on(after)
             except QueueUnavailable as error:
-                log.warning("replies cannot be read, reconnecting", why=error.detail)
+                log.warning("replies cannot be read, reconnecting", why=error.said)
                 after = _earlier(after, await self._opened())
                 self._reconnected()
                 self._look_now.set()

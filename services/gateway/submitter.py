@@ -115,7 +115,7 @@ class Submitter:
         except QueueUnavailable as error:
             if time.monotonic() - sent_s > _BROKE_WITHIN_S:
                 raise  # it was waited for in vain: these callers have waited long enough
-            log.warning("submit failed, trying once more", jobs=len(jobs), why=error.detail)
+            log.warning("submit failed, trying once more", jobs=len(jobs), why=error.said)
         return await self._once(jobs)
 
     async def _once(self, jobs: list[Job]) -> list[Submitted]:

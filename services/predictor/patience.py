@@ -48,7 +48,7 @@ class Patience:
         self._away = True
         self.outages += 1
         self._metrics.broker_reconnects.inc()
-        log.warning("redis is away, trying again until it is back", why=error.detail)
+        log.warning("redis is away, trying again until it is back", why=error.said)
 
     def _note_answer(self) -> None:
         if self._away:
