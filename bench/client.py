@@ -1,0 +1,209 @@
+"""A closed-loop load client: N connections, each sends its next request when it has its answer.
+
+``python -m bench.client SPEC`` is a process of its own, on raw keep-alive sockets and with the
+bytes of each request made beforehand, so that it takes little of the cores it shares with what
+it measures. It looks at every status while the clock runs, and at every answer after it stopped.
+
+It says ``warm``, waits for a line, runs, says ``done``, and then what it saw, as JSON.
+"""
+
+import select
+import socket
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+import msgspec
+
+_RECEIVE_BYTES: Final = 1 << 16
+_END_OF_HEAD: Final = b"\r\n\r\n"
+_SILENCE_S: Final = 60.0
+_SCORE_TOLERANCE: Final = 1e-3
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One request, and the first output that must come back (None: any)."""
+
+    body: dict[str, Any]
+    expect: dict[str, Any] | None = None
+
+
+class LoadSpec(msgspec.Struct, frozen=True):
+    """What the client does: ``warm`` requests first, untimed, then ``timed`` ones, in turn."""
+
+    host: str
+    port: int
+    path: str
+    connections: int
+    warm: int
+    timed: int
+    requests: list[Request]
+    status: int = 200
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What the timed requests took."""
+
+    requests: int
+    seconds: float
+    latencies_ms: list[float]
+    """In the order in which they were sent."""
+    timings_ms: dict[str, float]
+    """The means of what the answers say of themselves."""
+    timings_off_ms: float
+    """The largest distance of the stages' sum from the latency measured here, at p99."""
+
+
+class Unexpected(Exception):
+    """An answer that is not what it must be: nothing measured with it counts."""
+
+
+class _Connection:
+    """One keep-alive connection and the request that is under way on it."""
+
+    def __init__(self, spec: LoadSpec) -> None:
+        self.socket = socket.create_connection((spec.host, spec.port), timeout=_SILENCE_S)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.received = b""
+        self.number = 0
+        self.sent_at = 0.0
+
+    def answer(self) -> bytes | None:
+        """The body of the whole answer, or None while there is more to come."""
+        part = self.socket.recv(_RECEIVE_BYTES)
+        if not part:
+            raise Unexpected(f"the server closed a connection: {self.received[:500]!r}")
+        self.received += part
+        head, found, body = self.received.partition(_END_OF_HEAD)
+        if not found or len(body) < _content_length(head):
+            return None
+        self.received = b""
+        return head + found + body
+
+
+class Client:
+    """Runs one spec."""
+
+    def __init__(self, spec: LoadSpec) -> None:
+        self._spec = spec
+        self._status = b"HTTP/1.1 %d " % spec.status
+        self._bytes = [_request_bytes(spec, request) for request in spec.requests]
+        self._next = 0
+        self._connections = {
+            connection.socket.fileno(): connection
+            for connection in (_Connection(spec) for _ in range(spec.connections))
+        }
+        self._poll = select.epoll()
+        for fileno in self._connections:
+            self._poll.register(fileno, select.EPOLLIN)
+
+    def run(self, count: int) -> tuple[float, list[float], list[bytes]]:
+        """Send ``count`` requests; seconds, and latency and answer of each."""
+        first, last = self._next, self._next + count
+        latencies_s, answers = [0.0] * count, [b""] * count
+        missing = count
+        started_at = perf_counter()
+        for connection in list(self._connections.values())[:count]:
+            self._send(connection)
+        while missing:
+            ready = self._poll.poll(_SILENCE_S)
+            if not ready:
+                raise Unexpected(f"no answer for {_SILENCE_S:.0f} s, {missing} are missing")
+            for fileno, _ in ready:
+                connection = self._connections[fileno]
+                answer = connection.answer()
+                if answer is None:
+                    continue
+                place = connection.number - first
+                latencies_s[place] = perf_counter() - connection.sent_at
+                if not answer.startswith(self._status):
+                    raise Unexpected(f"expected {self._spec.status}: {answer[:500]!r}")
+                answers[place] = answer
+                missing -= 1
+                if self._next < last:
+                    self._send(connection)
+        return perf_counter() - started_at, latencies_s, answers
+
+    def check(self, answers: list[bytes], *, first: int) -> list[dict[str, Any]]:
+        """The decoded answers, each compared with what its request expects."""
+        decoded = []
+        for number, answer in enumerate(answers, start=first):
+            body = msgspec.json.decode(answer.partition(_END_OF_HEAD)[2])
+            expected = self._spec.requests[number % len(self._bytes)].expect
+            if expected is not None and not _agrees(body["outputs"][0], expected):
+                raise Unexpected(f"expected {expected}, got {body['outputs'][0]}")
+            decoded.append(body)
+        return decoded
+
+    def _send(self, connection: _Connection) -> None:
+        connection.number = self._next
+        self._next += 1
+        connection.sent_at = perf_counter()
+        connection.socket.sendall(self._bytes[connection.number % len(self._bytes)])
+
+
+def _request_bytes(spec: LoadSpec, request: Request) -> bytes:
+    body = msgspec.json.encode(request.body)
+    head = (
+        f"POST {spec.path} HTTP/1.1\r\nHost: {spec.host}:{spec.port}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _content_length(head: bytes) -> int:
+    return int(head.lower().partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0])
+
+
+def _agrees(output: dict[str, Any], expected: dict[str, Any]) -> bool:
+    for name, value in expected.items():
+        got = output.get(name)
+        if isinstance(value, float) and isinstance(got, float):
+            if abs(got - value) > _SCORE_TOLERANCE:
+                return False
+        elif got != value:
+            return False
+    return True
+
+
+def _means(answers: list[dict[str, Any]]) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for answer in answers:
+        for stage, milliseconds in answer["timings_ms"].items():
+            sums[stage] = sums.get(stage, 0.0) + milliseconds
+    return {stage: round(total / len(answers), 3) for stage, total in sums.items()}
+
+
+def _off_ms(answers: list[dict[str, Any]], latencies_ms: list[float]) -> float:
+    distances: list[float] = sorted(
+        abs(latency - sum(answer["timings_ms"].values()))
+        for answer, latency in zip(answers, latencies_ms, strict=True)
+    )
+    return round(distances[int(0.99 * (len(distances) - 1))], 3)
+
+
+def main() -> None:
+    """Warm up, wait to be told, run, tell."""
+    spec = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=LoadSpec)
+    client = Client(spec)
+    if spec.warm:
+        client.check(client.run(spec.warm)[2], first=0)
+    print("warm", flush=True)
+    sys.stdin.readline()
+    seconds, latencies_s, answers = client.run(spec.timed)
+    print("done", flush=True)
+    latencies_ms = [round(latency_s * 1e3, 3) for latency_s in latencies_s]
+    bodies = client.check(answers, first=spec.warm)
+    seen = Seen(
+        requests=spec.timed,
+        seconds=seconds,
+        latencies_ms=latencies_ms,
+        timings_ms=_means(bodies),
+        timings_off_ms=_off_ms(bodies, latencies_ms),
+    )
+    print(msgspec.json.encode(seen).decode(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

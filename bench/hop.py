@@ -1,0 +1,65 @@
+"""What the service adds to one request at a time: HTTP, queue and back, against no server.
+
+The shipped model, one client. In turn with a process that tokenizes and computes the same
+texts itself; the difference of the medians is the hop.
+"""
+
+from typing import Final
+
+from bench import models
+from bench.client import LoadSpec, Request
+from bench.cluster import HOST, cluster
+from bench.inprocess import Spec, run_inprocess
+from bench.load import figures, run_load
+from bench.plan import Figures, Measured, Plan, medians, quantile
+from bench.serve import expected
+from bench.table import listing
+from bench.texts import texts
+
+MOST_HOP_MS: Final = 1.5
+
+_SEED: Final = 11
+
+
+def measure(plan: Plan) -> Measured:
+    """Medians of several runs, each of a run in-process and one over HTTP."""
+    environ = {
+        "PENSTOCK_MODELS": models.repository(plan.cache),
+        "PENSTOCK_MODEL": models.SHIPPED,
+    }
+    tokenizer = models.folder_of(models.SHIPPED, plan.cache) / "tokenizer.json"
+    asked = texts(tokenizer, plan.size(1_000, 100), seed=_SEED)
+    spec = Spec(str(plan.cache), models.SHIPPED, asked, alone=True, batch_tokens=[])
+    runs: list[Figures] = []
+    with cluster(plan.cache, "hop", environ=environ) as running:
+        for _ in range(plan.runs):
+            told = run_inprocess(spec)
+            load = run_load(
+                running,
+                LoadSpec(
+                    host=HOST,
+                    port=running.port,
+                    path="/predict",
+                    connections=1,
+                    warm=plan.size(100, 20),
+                    timed=len(asked),
+                    requests=[
+                        Request({"inputs": text}, expected(output))
+                        for text, output in zip(asked, told.outputs, strict=True)
+                    ],
+                ),
+            )
+            inprocess_ms = told.latencies_ms
+            served = figures(load)
+            runs.append(
+                {
+                    "hop_p50_ms": float(served["p50_ms"]) - quantile(inprocess_ms, 0.5),
+                    "hop_p99_ms": float(served["p99_ms"]) - quantile(inprocess_ms, 0.99),
+                    "inprocess_p50_ms": quantile(inprocess_ms, 0.5),
+                    "inprocess_p99_ms": quantile(inprocess_ms, 0.99),
+                    **served,
+                }
+            )
+    summary = medians(runs)
+    summary["reached"] = float(summary["hop_p50_ms"]) <= MOST_HOP_MS
+    return Measured(runs=runs, summary=summary, text=listing(summary))

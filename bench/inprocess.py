@@ -1,0 +1,149 @@
+"""The limit: the same texts through the same code in one process, with no server around it.
+
+``python -m bench.inprocess SPEC`` is a process of its own, so that it has all cores and its own
+threads. It tokenizes, collates and computes with the parts that the service is made of, and
+tells, as JSON, what that took.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from bench.children import tethered
+from bench.models import SHIPPED_FOLDER
+from services.predictor.backends.base import Backend
+from services.predictor.backends.load import load_backend
+from services.predictor.rows import Row
+from services.preprocess.codecs import Codec, open_codec
+from services.preprocess.encoded import Encoded
+from shared.contract import Success
+from shared.repository import open_repository
+
+BATCH_TOKENS: Final = (256, 512, 1_024, 2_048)
+_WARM: Final = 20
+
+
+class Spec(msgspec.Struct, frozen=True):
+    """What to compute: ``alone`` takes the texts one by one, else they are sorted and batched."""
+
+    cache: str
+    model: str
+    texts: list[str]
+    alone: bool
+    batch_tokens: list[int]
+    """Sizes of a batch, padding included, that are tried in turn over all texts."""
+
+
+class Pass(msgspec.Struct, frozen=True):
+    """All texts once, in batches of one size; tokenized beforehand."""
+
+    batch_tokens: int
+    seconds: float
+    cpu_s: float
+    batches: int
+    padded_tokens: int
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What it took."""
+
+    outputs: list[dict[str, Any]]
+    tokens: list[int]
+    tokenize_cpu_us: float
+    """For each text, in one call."""
+    latencies_ms: list[float]
+    """Of each text alone: tokenize, forward, decode; where that was asked for."""
+    passes: list[Pass]
+
+
+def run_inprocess(spec: Spec) -> Told:
+    """Run one spec in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
+        file = Path(folder) / "spec.json"
+        file.write_bytes(msgspec.json.encode(spec))
+        command = tethered([sys.executable, "-m", "bench.inprocess", str(file)])
+        told = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+        return msgspec.json.decode(told.stdout, type=Told)
+
+
+def alone(codec: Codec, backend: Backend, texts: Sequence[str]) -> tuple[list[float], list[Any]]:
+    """Milliseconds and answer of each text, one after the other."""
+    latencies_ms, outputs = [], []
+    for text in texts:
+        started_at = time.perf_counter()
+        (encoded,) = codec.encode([text], truncate=True)
+        (outcome,) = backend.forward(backend.prepare([_row(encoded)]))
+        assert isinstance(outcome, Success)
+        outputs.append(codec.decode(outcome, top_k=1))
+        latencies_ms.append(round((time.perf_counter() - started_at) * 1e3, 4))
+    return latencies_ms, outputs
+
+
+def batched(
+    codec: Codec, backend: Backend, rows: Sequence[Row], *, batch_tokens: int
+) -> tuple[Pass, list[Any]]:
+    """Sort by length, cut where a batch would pass ``batch_tokens``, compute; answers in order."""
+    order = sorted(range(len(rows)), key=lambda number: rows[number].length)
+    outputs: list[Any] = [None] * len(rows)
+    padded_tokens, batches = 0, _cut(rows, order, batch_tokens)
+    started_at, cpu_before_s = time.perf_counter(), time.process_time()
+    answers = [backend.forward(backend.prepare([rows[n] for n in batch])) for batch in batches]
+    seconds, cpu_s = time.perf_counter() - started_at, time.process_time() - cpu_before_s
+    for batch, outcomes in zip(batches, answers, strict=True):
+        padded_tokens += len(batch) * rows[batch[-1]].length
+        for number, outcome in zip(batch, outcomes, strict=True):
+            assert isinstance(outcome, Success)
+            outputs[number] = codec.decode(outcome, top_k=1)
+    return Pass(batch_tokens, seconds, cpu_s, len(batches), padded_tokens), outputs
+
+
+def _cut(rows: Sequence[Row], order: Sequence[int], batch_tokens: int) -> list[list[int]]:
+    batches: list[list[int]] = [[]]
+    for number in order:
+        if batches[-1] and (len(batches[-1]) + 1) * rows[number].length > batch_tokens:
+            batches.append([])
+        batches[-1].append(number)
+    return batches
+
+
+def _row(encoded: object) -> Row:
+    import numpy as np
+
+    assert isinstance(encoded, Encoded)
+    return Row({c.name: np.frombuffer(c.values, dtype=c.dtype) for c in encoded.columns})
+
+
+def main() -> None:
+    """Load, warm up, compute, tell."""
+    spec = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Spec)
+    folders = [Path(spec.cache) / "models", SHIPPED_FOLDER]
+    model = open_repository(folders, spec.model, weights=True).default
+    codec, backend = open_codec(model), load_backend(model, device="auto", dtype="auto", threads=0)
+    backend.warm_up()
+    cpu_before_s = time.process_time()
+    encoded = codec.encode(spec.texts, truncate=True)
+    tokenize_cpu_us = (time.process_time() - cpu_before_s) * 1e6 / len(spec.texts)
+    rows = [_row(one) for one in encoded]
+    alone(codec, backend, spec.texts[:_WARM])
+    latencies_ms: list[float] = []
+    outputs: list[Any] = []
+    passes = []
+    if spec.alone:
+        latencies_ms, outputs = alone(codec, backend, spec.texts)
+    for batch_tokens in spec.batch_tokens:
+        batched(codec, backend, rows[:_WARM], batch_tokens=batch_tokens)
+        one, outputs = batched(codec, backend, rows, batch_tokens=batch_tokens)
+        passes.append(one)
+    tokens = [row.length for row in rows]
+    told = Told(outputs, tokens, round(tokenize_cpu_us, 1), latencies_ms, passes)
+    sys.stdout.buffer.write(msgspec.json.encode(told))
+
+
+if __name__ == "__main__":
+    main()

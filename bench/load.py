@@ -1,0 +1,124 @@
+"""Start a load client, read the CPU of everybody before and after its timed requests.
+
+Knows processes and counters; what is asked and what the figures mean is each measurement's.
+"""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from bench import cpu
+from bench.children import tethered
+from bench.client import LoadSpec, Seen
+from bench.cluster import Cluster
+from bench.plan import Figures, quantile
+
+PARTS: Final = ("gateway", "redis", "predictor", "client")
+
+
+class LoadFailed(Exception):
+    """The client saw an answer that must not be, or none; its last words are the message."""
+
+
+class Load(msgspec.Struct, frozen=True):
+    """One run of a client against a cluster."""
+
+    seen: Seen
+    cpu_s: dict[str, float]
+    """By process, the client included, while the timed requests ran."""
+    others_cpu_s: float
+    """What the rest of the machine took meanwhile: hardly anything, or the run is worth little."""
+    counted: dict[str, float]
+    """How far the predictors' counters went meanwhile, all predictors summed."""
+
+    @property
+    def per_s(self) -> float:
+        """Requests answered in a second."""
+        return self.seen.requests / self.seen.seconds
+
+    def cpu_us(self, prefix: str) -> float:
+        """CPU for each request of the processes whose name begins so, microseconds."""
+        total_s = sum(spent for name, spent in self.cpu_s.items() if name.startswith(prefix))
+        return total_s * 1e6 / self.seen.requests
+
+
+def figures(load: Load) -> Figures:
+    """What every measurement under load keeps of a run."""
+    latencies_ms = load.seen.latencies_ms
+    return {
+        "per_s": round(load.per_s, 1),
+        "p50_ms": quantile(latencies_ms, 0.5),
+        "p99_ms": quantile(latencies_ms, 0.99),
+        **{f"{part}_cpu_us": round(load.cpu_us(part), 1) for part in PARTS},
+        **{f"{name}_cpu_s": spent for name, spent in load.cpu_s.items()},
+        "others_cpu_s": load.others_cpu_s,
+        **{f"{stage}_ms": milliseconds for stage, milliseconds in load.seen.timings_ms.items()},
+    }
+
+
+def run_load(cluster: Cluster, spec: LoadSpec) -> Load:
+    """Run one client to its end.
+
+    Raises:
+        LoadFailed
+    """
+    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
+        file = Path(folder) / "load.json"
+        file.write_bytes(msgspec.json.encode(spec))
+        client = subprocess.Popen(
+            tethered([sys.executable, "-m", "bench.client", str(file)]),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            return _conduct(cluster, client)
+        finally:
+            client.kill()
+            client.communicate()
+
+
+def _conduct(cluster: Cluster, client: subprocess.Popen[str]) -> Load:
+    pids = {**cluster.pids, "client": client.pid}
+    _expect(client, "warm")
+    counted_before = cluster.counters()
+    cpu_before, machine_before_s = cpu.read(pids), cpu.machine_s()
+    assert client.stdin is not None
+    client.stdin.write("go\n")
+    client.stdin.flush()
+    _expect(client, "done")
+    cpu_s = cpu.spent(cpu_before, cpu.read(pids))
+    machine_s = cpu.machine_s() - machine_before_s
+    counted_after = cluster.counters()
+    assert client.stdout is not None
+    line = client.stdout.readline()
+    if not line:
+        raise LoadFailed(_last_words(client))
+    return Load(
+        seen=msgspec.json.decode(line, type=Seen),
+        cpu_s=cpu_s,
+        others_cpu_s=round(machine_s - sum(cpu_s.values()), 2),
+        counted=_grown(counted_before, counted_after),
+    )
+
+
+def _expect(client: subprocess.Popen[str], word: str) -> None:
+    assert client.stdout is not None
+    line = client.stdout.readline()
+    if line.strip() != word:
+        raise LoadFailed(_last_words(client))
+
+
+def _last_words(client: subprocess.Popen[str]) -> str:
+    assert client.stderr is not None
+    return client.stderr.read().strip() or "the client ended without a word"
+
+
+def _grown(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    return {name: after[name] - before.get(name, 0.0) for name in after}

@@ -1,0 +1,55 @@
+"""Texts of mixed length, the same ones on every machine.
+
+Lengths are log-normal with a median of 30 tokens, cut at 256: short questions, some
+paragraphs. Knows a WordPiece vocabulary; knows nothing of models or HTTP.
+"""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from tokenizers import Tokenizer
+
+MEDIAN_TOKENS: Final = 30
+LONGEST_TOKENS: Final = 256
+
+_SPREAD: Final = 0.7  # sigma of the logarithm: one text in 40 has more than 120 tokens
+_SHORTEST_TOKENS: Final = 4
+_SPECIAL_TOKENS: Final = 2
+_SPLIT_SHARE: Final = 0.2  # words that are two pieces, as in running text
+
+
+def lengths(count: int, *, seed: int) -> list[int]:
+    """Tokens of each text, special ones included."""
+    draw = random.Random(seed)
+    wanted = (round(MEDIAN_TOKENS * draw.lognormvariate(0, _SPREAD)) for _ in range(count))
+    return [min(max(tokens, _SHORTEST_TOKENS), LONGEST_TOKENS) for tokens in wanted]
+
+
+def texts(tokenizer_file: Path, count: int, *, seed: int) -> list[str]:
+    """Texts of those lengths, in words that the tokenizer has."""
+    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    words, endings = _pieces(tokenizer)
+    draw = random.Random(seed + 1)
+    return [_text(tokens, words, endings, draw) for tokens in lengths(count, seed=seed)]
+
+
+def _text(tokens: int, words: Sequence[str], endings: Sequence[str], draw: random.Random) -> str:
+    left, chosen = tokens - _SPECIAL_TOKENS, []
+    while left > 0:
+        word = draw.choice(words)
+        if left > 1 and draw.random() < _SPLIT_SHARE:
+            word += draw.choice(endings)
+            left -= 1
+        chosen.append(word)
+        left -= 1
+    return " ".join(chosen)
+
+
+def _pieces(tokenizer: Tokenizer) -> tuple[list[str], list[str]]:
+    """Whole words of one piece, and pieces that end one; sorted, for dicts have no order here."""
+    vocabulary = sorted(tokenizer.get_vocab(with_added_tokens=False))
+    words = [piece for piece in vocabulary if piece.isalpha() and len(piece) > 1]
+    endings = [piece[2:] for piece in vocabulary if piece.startswith("##") and piece[2:].isalpha()]
+    return words, endings
