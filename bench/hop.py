@@ -29,7 +29,7 @@ def measure(plan: Plan) -> Measured:
     }
     tokenizer = models.folder_of(models.SHIPPED, plan.cache) / "tokenizer.json"
     asked = texts(tokenizer, plan.size(1_000, 100), seed=_SEED)
-    spec = Spec(str(plan.cache), models.SHIPPED, asked, alone=True, batch_tokens=[])
+    spec = Spec(str(plan.cache), models.SHIPPED, asked, alone=True, batch_tokens=[], pack=True)
     runs: list[Figures] = []
     with cluster(plan.cache, "hop", environ=environ) as running:
         for _ in range(plan.runs):

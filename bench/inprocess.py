@@ -38,6 +38,8 @@ class Spec(msgspec.Struct, frozen=True):
     alone: bool
     batch_tokens: list[int]
     """Sizes of a batch, padding included, that are tried in turn over all texts."""
+    pack: bool = False
+    """Without padding, where the backend can; the limit that targets name is padded."""
 
 
 class Pass(msgspec.Struct, frozen=True):
@@ -91,25 +93,33 @@ def batched(
     """Sort by length, cut where a batch would pass ``batch_tokens``, compute; answers in order."""
     order = sorted(range(len(rows)), key=lambda number: rows[number].length)
     outputs: list[Any] = [None] * len(rows)
-    padded_tokens, batches = 0, _cut(rows, order, batch_tokens)
+    batches = _cut(rows, order, batch_tokens, packed=backend.packs)
     started_at, cpu_before_s = time.perf_counter(), time.process_time()
     answers = [backend.forward(backend.prepare([rows[n] for n in batch])) for batch in batches]
     seconds, cpu_s = time.perf_counter() - started_at, time.process_time() - cpu_before_s
     for batch, outcomes in zip(batches, answers, strict=True):
-        padded_tokens += len(batch) * rows[batch[-1]].length
         for number, outcome in zip(batch, outcomes, strict=True):
             assert isinstance(outcome, Success)
             outputs[number] = codec.decode(outcome, top_k=1)
-    return Pass(batch_tokens, seconds, cpu_s, len(batches), padded_tokens), outputs
+    computed = sum(_cost([rows[n] for n in batch], packed=backend.packs) for batch in batches)
+    return Pass(batch_tokens, seconds, cpu_s, len(batches), computed), outputs
 
 
-def _cut(rows: Sequence[Row], order: Sequence[int], batch_tokens: int) -> list[list[int]]:
+def _cut(
+    rows: Sequence[Row], order: Sequence[int], batch_tokens: int, *, packed: bool
+) -> list[list[int]]:
     batches: list[list[int]] = [[]]
     for number in order:
-        if batches[-1] and (len(batches[-1]) + 1) * rows[number].length > batch_tokens:
+        grown = [*batches[-1], number]
+        if batches[-1] and _cost([rows[n] for n in grown], packed=packed) > batch_tokens:
             batches.append([])
         batches[-1].append(number)
     return batches
+
+
+def _cost(rows: Sequence[Row], *, packed: bool) -> int:
+    lengths = [row.length for row in rows]
+    return sum(lengths) if packed else len(lengths) * max(lengths)
 
 
 def _row(encoded: object) -> Row:
@@ -124,7 +134,8 @@ def main() -> None:
     spec = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Spec)
     folders = [Path(spec.cache) / "models", SHIPPED_FOLDER]
     model = open_repository(folders, spec.model, weights=True).default
-    codec, backend = open_codec(model), load_backend(model, device="auto", dtype="auto", threads=0)
+    codec = open_codec(model)
+    backend = load_backend(model, device="auto", dtype="auto", threads=0, pack=spec.pack)
     backend.warm_up()
     cpu_before_s = time.process_time()
     encoded = codec.encode(spec.texts, truncate=True)

@@ -2,9 +2,11 @@
 
 64 clients, one text of mixed length in each request, MiniLM-L6's shape and the shipped model.
 Offline is one process on the same cores that has all rows tokenized and sorted at hand, in
-padded batches of the best size; the service shares those cores with its clients and its Redis.
+padded batches of the best size (and, beside it, packed ones); the service shares those cores
+with its clients and its Redis.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from bench import models
@@ -21,6 +23,7 @@ LEAST_RATIO: Final = 0.8
 
 _SEED: Final = 3
 _ROWS: Final = {models.MINILM: 2_000, models.SHIPPED: 8_000}
+_PACKED_TOKENS: Final = 1_024
 _UNDECIDED: Final = 0.502
 
 
@@ -49,18 +52,20 @@ def _runs_of(model: str, plan: Plan, *, rows: int) -> list[Figures]:
     tokenizer = models.folder_of(model, plan.cache) / "tokenizer.json"
     asked = texts(tokenizer, rows, seed=_SEED)
 
-    def offline(sizes: tuple[int, ...], count: int) -> Told:
-        spec = Spec(str(plan.cache), model, asked[:count], alone=False, batch_tokens=[*sizes])
-        return run_inprocess(spec)
+    def offline(sizes: Sequence[int], count: int, *, pack: bool) -> Told:
+        some = asked[:count]
+        return run_inprocess(Spec(str(plan.cache), model, some, False, [*sizes], pack))
 
-    sweep = offline(BATCH_TOKENS, max(rows // 4, 50)).passes
+    sweep = offline(BATCH_TOKENS, max(rows // 4, 50), pack=False).passes
     best = min(sweep, key=lambda one: one.seconds)
     runs = []
     with cluster(plan.cache, f"serve-{model}", environ=environ) as running:
         for _ in range(plan.runs):
-            told = offline((best.batch_tokens,), rows)
+            (packed,) = offline((_PACKED_TOKENS,), rows, pack=True).passes
+            told = offline((best.batch_tokens,), rows, pack=False)
             load = _served(running, asked, told, warm=plan.size(4 * CLIENTS, CLIENTS))
-            runs.append({"model": model, **_compared(told, load), **_swept(sweep)})
+            compared = _compared(told, packed, load)
+            runs.append({"model": model, **compared, **_swept(sweep)})
     return runs
 
 
@@ -80,16 +85,19 @@ def _served(running: Cluster, asked: list[str], told: Told, *, warm: int) -> Loa
     return run_load(running, spec)
 
 
-def _compared(told: Told, load: Load) -> Figures:
+def _compared(told: Told, packed: Pass, load: Load) -> Figures:
     (offline,) = told.passes
     rows, tokens = len(told.tokens), sum(told.tokens)
     offline_cpu_us = offline.cpu_s * 1e6 / rows
     service_cpu_us = load.cpu_us("gateway") + load.cpu_us("redis") + load.cpu_us("predictor")
     return {
         "ratio": round(load.per_s * offline.seconds / rows, 4),
+        "ratio_to_packed": round(load.per_s * packed.seconds / rows, 4),
         "ratio_by_cpu": round(offline_cpu_us / service_cpu_us, 4),
         "ratio_by_predictor_cpu": round(offline_cpu_us / load.cpu_us("predictor"), 4),
         "offline_per_s": round(rows / offline.seconds, 1),
+        "offline_packed_per_s": round(rows / packed.seconds, 1),
+        "offline_packed_cpu_us": round(packed.cpu_s * 1e6 / rows, 1),
         "offline_cpu_us": round(offline_cpu_us, 1),
         "offline_batch_tokens": offline.batch_tokens,
         "offline_padding": round(1 - tokens / offline.padded_tokens, 4),

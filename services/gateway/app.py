@@ -94,7 +94,11 @@ class Gateway:
     def application(self) -> FastAPI:
         """The routes, the hot ones first, and what holds for all of them."""
         app = FastAPI(
-            title="Penstock", version=VERSION, lifespan=self._lifespan, redirect_slashes=False
+            title="Penstock",
+            version=VERSION,
+            lifespan=self._lifespan,
+            redirect_slashes=False,
+            telemetry={"tracing": False, "metrics": False, "logs": False},  # we have our own
         )
         app.router.routes[:0] = self._hot_routes()
         for router in self._cold_routes():

@@ -9,6 +9,7 @@ import secrets
 import signal
 import socket
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import structlog
@@ -18,7 +19,7 @@ from services.predictor.backends.base import Backend
 from services.predictor.backends.load import load_backend
 from services.predictor.batcher import Batcher, BatchPolicy
 from services.predictor.consumer import Consumer, ReadAhead
-from services.predictor.device import Device, Pace
+from services.predictor.device import Device, Pace, device_thread
 from services.predictor.leases import Leases, keep_leases
 from services.predictor.metrics import Metrics
 from services.predictor.patience import Patience
@@ -63,19 +64,24 @@ class Predictor:
             loop.add_signal_handler(number, self._stop.set)
         shared = self._settings.shared
         with OpsServer(shared.ops_port, lambda: self._not_ready, host=shared.ops_host):
-            backend = await loop.run_in_executor(None, self._load)
-            return await self._serve(backend)
+            thread = device_thread()
+            backend = await loop.run_in_executor(thread, self._load)
+            return await self._serve(backend, thread)
 
     def _load(self) -> Backend:
         settings = self._settings
         backend = load_backend(
-            self._spec, device=settings.device, dtype=settings.dtype, threads=settings.threads
+            self._spec,
+            device=settings.device,
+            dtype=settings.dtype,
+            threads=settings.threads,
+            pack=settings.pack,
         )
         backend.warm_up()
         log.info("model loaded", model=str(self._spec.key), device=backend.device)
         return backend
 
-    async def _serve(self, backend: Backend) -> int:
+    async def _serve(self, backend: Backend, thread: ThreadPoolExecutor) -> int:
         settings, shared = self._settings, self._settings.shared
         redis = connect(shared.redis_url.get_secret_value())
         metrics = Metrics(self._spec.key, REGISTRY)
@@ -88,8 +94,8 @@ class Predictor:
             tries_limit=shared.attempts,
         )
         pace = Pace(forward_cost_tokens=settings.forward_cost_tokens)
-        device = Device(backend, pace=pace, metrics=metrics)
-        batcher = Batcher(_batch_policy(settings))
+        device = Device(backend, thread=thread, pace=pace, metrics=metrics)
+        batcher = Batcher(_batch_policy(settings, packed=backend.packs))
         leases = Leases(queue, patience, forget=batcher.discard)
         consumer = Consumer(
             queue,
@@ -187,11 +193,12 @@ async def _heartbeat(
         await asyncio.sleep(every_s)
 
 
-def _batch_policy(settings: PredictorSettings) -> BatchPolicy:
+def _batch_policy(settings: PredictorSettings, *, packed: bool) -> BatchPolicy:
     return BatchPolicy(
         token_budget=settings.token_budget,
         max_rows=settings.max_rows,
         forward_cost_tokens=settings.forward_cost_tokens,
+        packed=packed,
         linger_s=settings.linger_ms / 1e3,
         bulk_share=settings.bulk_share,
     )

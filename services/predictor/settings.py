@@ -32,15 +32,18 @@ class PredictorSettings(BaseSettings):
     threads: int = Field(
         0, ge=0, le=1_024, description="CPU threads of a forward pass, 0 = as many as cores"
     )
+    pack: bool = Field(
+        True, description="compute no padding, where the model and its device can do without"
+    )
     token_budget: int = Field(
         1_024, ge=1, description="tokens in one micro-batch, its padding included"
     )
     max_rows: int = Field(64, ge=1, le=65_535, description="rows in one micro-batch")
     forward_cost_tokens: int = Field(
-        48,
+        32,
         ge=0,
         description="what a forward costs before its first token, in tokens: "
-        "the padding that is worth saving one",
+        "padding is weighed against it",
     )
     linger_ms: int = Field(
         0, ge=0, le=10_000, description="how long a free device waits for company"

@@ -174,7 +174,7 @@ class Worker:
 
     def _lower_ceiling(self, rows: Sequence[Row]) -> None:
         self._metrics.oom_splits.inc()
-        cost = len(rows) * max(1, *(row.length for row in rows))
+        cost = self._device.cost(rows)
         self._batcher.lower_ceiling(cost)
         log.warning("out of memory, batches stay below this from now on", tokens=cost // 2)
 

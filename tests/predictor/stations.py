@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from services.predictor.backends.stand_in import StandIn
 from services.predictor.batcher import Batcher, BatchPolicy
 from services.predictor.consumer import Consumer, ReadAhead
-from services.predictor.device import Device, Pace
+from services.predictor.device import Device, Pace, device_thread
 from services.predictor.leases import Leases, keep_leases
 from services.predictor.metrics import Metrics
 from services.predictor.patience import Patience
@@ -84,7 +84,9 @@ class Station:
         metrics = Metrics(spec.key, self.registry)
         self.backend = Recorder(spec)
         self.patience = Patience(metrics)
-        self.device = Device(self.backend, pace=Pace(forward_cost_tokens=48), metrics=metrics)
+        self.device = Device(
+            self.backend, thread=device_thread(), pace=Pace(forward_cost_tokens=48), metrics=metrics
+        )
         self.batcher = Batcher(
             BatchPolicy(
                 token_budget=token_budget,

@@ -62,7 +62,12 @@ def take_all(batcher: Batcher) -> list[list[Delivery]]:
 
 
 def cost_of(batch: Sequence[Delivery]) -> Cost:
-    return Cost(sum(d.rows for d in batch), max(d.longest for d in batch))
+    return Cost(
+        sum(d.rows for d in batch),
+        max(d.longest for d in batch),
+        sum(d.tokens for d in batch),
+        packed=False,
+    )
 
 
 @given(policies, turns)
@@ -175,11 +180,18 @@ def test_the_oldest_takes_along_its_neighbours_in_length() -> None:
     assert take(batcher) == [far]
 
 
-def test_padding_dearer_than_a_forward_of_its_own_is_not_accepted() -> None:
+def test_a_neighbour_that_makes_real_tokens_dearer_is_not_accepted() -> None:
     short, long = delivery(longest=10), delivery(longest=20)
 
-    assert take(holding(policy(forward_cost_tokens=9), short, long)) == [short]
-    assert take(holding(policy(forward_cost_tokens=10), short, long)) == [short, long]
+    assert take(holding(policy(forward_cost_tokens=4), short, long)) == [short]
+    assert take(holding(policy(forward_cost_tokens=5), short, long)) == [short, long]
+
+
+def test_a_packed_batch_is_filled_in_order_of_arrival_up_to_the_sum_of_its_lengths() -> None:
+    waiting = [delivery(longest=n) for n in (10, 60, 20, 11)]
+    chosen = BatchPolicy(token_budget=100, max_rows=10, forward_cost_tokens=0, packed=True)
+
+    assert take(holding(chosen, *waiting)) == waiting[:3]
 
 
 @given(st.lists(deliveries, max_size=40), st.lists(st.integers(0, 300), min_size=1, max_size=5))

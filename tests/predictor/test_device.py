@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.predictor.device import Device, Pace
+from services.predictor.device import Device, Pace, device_thread
 from services.predictor.metrics import Metrics
 from services.predictor.rows import Row
 from shared.contract import Outcome
@@ -66,6 +66,7 @@ class Gate:
     """A backend whose forward waits to be let through."""
 
     device = "none"
+    packs = False
 
     def __init__(self, *, fails: bool = False) -> None:
         self.entered = threading.Event()
@@ -91,6 +92,7 @@ class Gate:
 def device(backend: Gate) -> Device:
     return Device(
         backend,
+        thread=device_thread(),
         pace=Pace(forward_cost_tokens=0),
         metrics=Metrics(MODEL, CollectorRegistry()),
     )

@@ -109,8 +109,8 @@ def test_segment_ids_reach_the_model_padded_or_not(classifier: TorchTextClassifi
 
 
 def test_without_padding_there_is_no_mask(classifier: TorchTextClassifier) -> None:
-    assert set(classifier.prepare([text(5, 6), text(7, 8)])) == {"input_ids"}
-    assert set(classifier.prepare([text(5, 6), text(7)])) == {"input_ids", "attention_mask"}
+    assert set(classifier._padded([text(5, 6), text(7, 8)])) == {"input_ids"}
+    assert set(classifier._padded([text(5, 6), text(7)])) == {"input_ids", "attention_mask"}
 
 
 def test_a_row_that_comes_out_as_nan_fails_alone(classifier: TorchTextClassifier) -> None:

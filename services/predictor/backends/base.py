@@ -12,6 +12,8 @@ class Backend(Protocol):
 
     device: str
     """Where it computes, for people: ``cpu``, ``cuda:0``, …"""
+    packs: bool
+    """A batch costs the sum of its rows' lengths, not ``rows x longest``."""
 
     def warm_up(self) -> None:
         """Compute once on made-up rows, so that the first request does not pay for it."""

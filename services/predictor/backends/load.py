@@ -4,7 +4,7 @@ from services.predictor.backends.base import Backend, UnknownBackend
 from shared.model_spec import ModelSpec
 
 
-def load_backend(spec: ModelSpec, *, device: str, dtype: str, threads: int) -> Backend:
+def load_backend(spec: ModelSpec, *, device: str, dtype: str, threads: int, pack: bool) -> Backend:
     """Load the model's weights onto its device.
 
     Raises:
@@ -14,7 +14,7 @@ def load_backend(spec: ModelSpec, *, device: str, dtype: str, threads: int) -> B
         case "torch":
             from services.predictor.backends.torch_text import TorchTextClassifier
 
-            return TorchTextClassifier(spec, device=device, dtype=dtype, threads=threads)
+            return TorchTextClassifier(spec, device=device, dtype=dtype, threads=threads, pack=pack)
         case "stand-in":
             from services.predictor.backends.stand_in import StandIn
 

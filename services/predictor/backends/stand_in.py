@@ -29,6 +29,7 @@ class StandIn:
     """Service time and failures as told; the answer is the input."""
 
     device = "none"
+    packs = False
 
     def __init__(self, spec: ModelSpec) -> None:
         self._forward_s = spec.options.get("forward_ms", 0.0) / 1e3

@@ -4,20 +4,25 @@ The only room that imports torch and transformers. Weights come from safetensors
 code from the model's folder.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Final
 
 import numpy as np
+import structlog
 import torch
 from transformers import AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
+from services.predictor.backends.packing import Packed, Packing
 from services.predictor.collate import collate
 from services.predictor.rows import Row
 from shared.contract import Failure, Outcome, Success, Tensor
 from shared.errors import DeviceLost, OutOfMemory, PredictionFailed
 from shared.model_spec import ModelSpec
+
+log = structlog.get_logger()
 
 _WARM_UP_LENGTHS: Final = (8, 64)
 _DTYPES: Final = {
@@ -26,16 +31,25 @@ _DTYPES: Final = {
     "float16": torch.float16,
 }
 
-Prepared = dict[str, torch.Tensor]
+_SMALL_TOKENS: Final = 64
+_TRIALS: Final = 5
+_WORTH_A_CORE: Final = 1.3
+_TRIAL_LENGTHS: Final = (3, 7, 5)
+_TRIAL_TOLERANCE: Final = 1e-4
+
+Prepared = dict[str, torch.Tensor] | Packed
 
 
 class TorchTextClassifier:
     """One sequence classifier, in eval mode, on one device."""
 
-    def __init__(self, spec: ModelSpec, *, device: str, dtype: str, threads: int) -> None:
+    def __init__(
+        self, spec: ModelSpec, *, device: str, dtype: str, threads: int, pack: bool = True
+    ) -> None:
         transformers_logging.disable_progress_bar()
-        if threads:
-            torch.set_num_threads(threads)
+        self._threads = threads or torch.get_num_threads()
+        self._small_threads = self._threads
+        torch.set_num_threads(self._threads)
         self._spec = spec
         self._device = _choose_device(device)
         self.device = str(self._device)
@@ -47,18 +61,61 @@ class TorchTextClassifier:
             dtype=_choose_dtype(dtype, self._device),
         )
         self._model.eval().to(self._device)
+        wanted = pack and self._device.type == "cpu"
+        self._packing = self._try_packing() if wanted else None
+        self.packs = self._packing is not None
+
+    def _try_packing(self) -> Packing | None:
+        """Packed, if this model answers packed what it answers padded."""
+        first = self._spec.pad_id + 1  # some families leave the padding's id out of positions
+        rows = [Row({"input_ids": np.arange(first, first + n)}) for n in _TRIAL_LENGTHS]
+        usual = self._model.config._attn_implementation  # noqa: SLF001 - where the registry reads it
+        with torch.inference_mode():
+            padded = self._model(**self._padded(rows)).logits
+            packing = Packing(self._model)
+            try:
+                packed = packing.logits(packing.prepare(rows))
+                if torch.allclose(packed, padded, atol=_TRIAL_TOLERANCE):
+                    return packing
+            except Exception as exc:  # noqa: BLE001 - a family that cannot is served padded
+                log.debug("model cannot be packed", why=str(exc))
+        packing.undo(usual)
+        return None
 
     def warm_up(self) -> None:
         """Forward a short and a longer batch: kernels chosen, memory pools filled."""
         for length in _WARM_UP_LENGTHS:
-            ids = np.full(min(length, self._spec.max_tokens), self._spec.pad_id, dtype=np.int32)
             for rows in (1, 8):
-                self.forward(self.prepare([Row({"input_ids": ids})] * rows))
+                self.forward(self._made_up(rows, length))
+        if self._device.type == "cpu":
+            self._choose_small_threads()
+
+    def _made_up(self, rows: int, length: int) -> Prepared:
+        ids = np.full(min(length, self._spec.max_tokens), self._spec.pad_id, dtype=np.int32)
+        return self.prepare([Row({"input_ids": ids})] * rows)
+
+    def _choose_small_threads(self) -> None:
+        """One thread for small batches, unless more are clearly faster.
+
+        A small model gains nothing from a second core, which the gateway on the same machine
+        needs: bench/README.md, "hop".
+        """
+        small = self._made_up(1, _SMALL_TOKENS // 2)
+        seconds: dict[int, float] = {}
+        for threads in {1, self._threads}:
+            self._small_threads = threads
+            seconds[threads] = min(_timed(self.forward, small) for _ in range(_TRIALS))
+        one_will_do = seconds[1] <= _WORTH_A_CORE * seconds[self._threads]
+        self._small_threads = 1 if one_will_do else self._threads
 
     def prepare(self, rows: Sequence[Row]) -> Prepared:
-        """Collate on the host: ``input_ids`` [B, T] and, where needed, mask and segment ids."""
+        """Lay the rows end to end or, where that is not possible, collate them."""
         with _translated():
-            padded = collate(rows, self._spec.pad_id)
+            return self._packing.prepare(rows) if self._packing else self._padded(rows)
+
+    def _padded(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+        """``input_ids`` [B, T] and, where needed, mask and segment ids."""
+        padded = collate(rows, self._spec.pad_id)
         named = {
             "input_ids": padded.ids,
             "attention_mask": padded.mask,
@@ -69,14 +126,33 @@ class TorchTextClassifier:
     def forward(self, prepared: Prepared) -> list[Outcome]:
         """Logits, float32 [labels], for each row; a row with NaN or infinity fails alone."""
         with _translated(), torch.inference_mode():
-            inputs = {
-                name: tensor.to(self._device, non_blocking=True)
-                for name, tensor in prepared.items()
-            }
             # One copy from the device for the whole batch.
-            logits = self._model(**inputs).logits.float().cpu().numpy()
+            logits = self._logits(prepared).float().cpu().numpy()
         finite = np.isfinite(logits).all(axis=1)
         return [_outcome(row, finite=bool(ok)) for row, ok in zip(logits, finite, strict=True)]
+
+    def _logits(self, prepared: Prepared) -> torch.Tensor:
+        small = _tokens(prepared) <= _SMALL_TOKENS
+        torch.set_num_threads(self._small_threads if small else self._threads)
+        if isinstance(prepared, Packed):
+            assert self._packing is not None
+            return self._packing.logits(prepared)
+        inputs = {
+            name: tensor.to(self._device, non_blocking=True) for name, tensor in prepared.items()
+        }
+        answer: torch.Tensor = self._model(**inputs).logits
+        return answer
+
+
+def _tokens(prepared: Prepared) -> int:
+    inputs = prepared.inputs if isinstance(prepared, Packed) else prepared
+    return inputs["input_ids"].numel()
+
+
+def _timed(forward: Callable[[Prepared], object], prepared: Prepared) -> float:
+    started_at = perf_counter()
+    forward(prepared)
+    return perf_counter() - started_at
 
 
 def _outcome(logits: "np.ndarray[tuple[int], np.dtype[np.float32]]", *, finite: bool) -> Outcome:

@@ -1,0 +1,84 @@
+"""Packed batches answer what padded ones do, for every family that can be packed at all."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+from services.predictor.backends.torch_text import TorchTextClassifier
+from services.predictor.rows import Row
+from shared.contract import ModelKey, Success
+from shared.model_spec import ModelSpec, Scoring, Task
+
+SIZES = {
+    "vocab_size": 60,
+    "hidden_size": 16,
+    "dim": 16,
+    "hidden_dim": 32,
+    "num_hidden_layers": 2,
+    "n_layers": 2,
+    "num_attention_heads": 2,
+    "n_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 64,
+    "embedding_size": 16,
+    "num_labels": 3,
+}
+
+
+def build(family: str, folder: Path) -> ModelSpec:
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_config(AutoConfig.for_model(family, **SIZES))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.2)  # answers that differ by more than rounding
+    model.save_pretrained(folder)
+    return ModelSpec(
+        key=ModelKey(family, "1"),
+        task=Task.TEXT_CLASSIFICATION,
+        backend="torch",
+        folder=folder,
+        labels=("a", "b", "c"),
+        scoring=Scoring.SOFTMAX,
+        max_tokens=60,
+        max_characters=4_096,
+        pad_id=model.config.pad_token_id or 0,
+        sample="",
+        max_queue_ms=None,
+        description="",
+        licence="",
+        options={},
+    )
+
+
+@pytest.mark.parametrize(
+    ("family", "packs"),
+    [
+        ("bert", True),
+        ("roberta", True),
+        ("xlm-roberta", True),
+        ("distilbert", True),
+        ("electra", True),
+        ("albert", False),
+        ("deberta-v2", False),
+    ],
+)
+def test_packed_and_one_by_one_are_the_same(family: str, packs: bool, tmp_path: Path) -> None:
+    classifier = TorchTextClassifier(build(family, tmp_path), device="cpu", dtype="auto", threads=1)
+    numbers = np.random.default_rng(0)
+    rows = [Row({"input_ids": numbers.integers(5, 60, size=n)}) for n in (3, 50, 3, 17, 1)]
+
+    together = classifier.forward(classifier.prepare(rows))
+    alone = [classifier.forward(classifier.prepare([row]))[0] for row in rows]
+
+    assert classifier.packs is packs
+    for one, other in zip(together, alone, strict=True):
+        assert isinstance(one, Success)
+        assert isinstance(other, Success)
+        np.testing.assert_allclose(
+            np.frombuffer(one.tensors[0].values, "<f4"),
+            np.frombuffer(other.tensors[0].values, "<f4"),
+            atol=1e-4,
+        )
