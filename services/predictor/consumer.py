@@ -59,19 +59,28 @@ class Consumer:
         self._reclaimed_at = float("-inf")
         self._more_lapsed = False
         self._tokens_per_delivery = 0.0
+        self._workers = 1
         self._share_tokens = 0.0
         self._bulk_only = True
         self._more_elsewhere = False
+        self._depth_is_old = False
 
     def learn(self, answer: BeginAnswer) -> None:
         """Take the queue's depth and the number of workers from a begin."""
-        self._share_tokens = answer.queued_tokens / max(answer.workers, 1)
-        self._bulk_only = answer.queued_tokens == answer.bulk_tokens
-        self._more_elsewhere = answer.queued_tokens > self._leases.tokens
+        self._workers = max(answer.workers, 1)
+        self._see(answer.queued_tokens, answer.bulk_tokens)
+
+    def _see(self, queued_tokens: int, bulk_tokens: int) -> None:
+        self._share_tokens = queued_tokens / self._workers
+        self._bulk_only = queued_tokens == bulk_tokens
+        self._more_elsewhere = queued_tokens > self._leases.tokens
+        self._depth_is_old = False
 
     async def fill(self, *, tokens_per_s: float) -> None:
         """Read what there is room for; never blocks. Looks for the work of the dead when due."""
         await self._recover()
+        if self._depth_is_old:
+            self._see(*await self._patience(self._queue.queued_tokens))
         room = self._room(tokens_per_s)
         due_at = self._reclaimed_at + self._read_ahead.reclaim_every_s
         if self._more_lapsed or monotonic() >= due_at:
@@ -86,7 +95,10 @@ class Consumer:
         """With empty hands: block, for a second at most, until there is a delivery."""
         await self._recover()
         if not self._more_lapsed:
-            self._take(await self._patience(self._queue.wait))
+            received = await self._patience(self._queue.wait)
+            # What came during a forward has seldom come alone; an idle device asks for no more.
+            self._depth_is_old = bool(received) and self._begun_tokens() > 0
+            self._take(received)
 
     async def open(self) -> None:
         """Make the consumer groups before anything is read."""
@@ -139,13 +151,15 @@ class Consumer:
         """
         bounds = self._read_ahead
         wanted = max(bounds.batch_tokens, tokens_per_s * bounds.ahead_s)
-        begun = self._leases.tokens - sum(self._batcher.tokens(lane) for lane in LANES)
-        window = min(wanted, self._share_tokens - begun)
+        window = min(wanted, self._share_tokens - self._begun_tokens())
         interactive = window - self._batcher.tokens(Lane.INTERACTIVE)
         bulk = interactive - self._batcher.tokens(Lane.BULK)
         if not self._bulk_only:
             bulk = min(bulk, bounds.bulk_share * window - self._batcher.tokens(Lane.BULK))
         return {Lane.INTERACTIVE: self._count(interactive), Lane.BULK: self._count(bulk)}
+
+    def _begun_tokens(self) -> int:
+        return self._leases.tokens - sum(self._batcher.tokens(lane) for lane in LANES)
 
     def _count(self, tokens: float) -> int:
         if tokens <= 0:

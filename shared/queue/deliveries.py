@@ -152,6 +152,15 @@ class DeliveryQueue:
             for entry in entries
         )
 
+    async def queued_tokens(self) -> tuple[int, int]:
+        """Tokens not acknowledged: of both lanes, and of bulk alone."""
+        with speaking_to_redis("read the load"):
+            load = await self._redis.hmget(
+                keys.load(self._model), ["tokens:interactive", "tokens:bulk"]
+            )
+        interactive, bulk = (int(tokens or 0) for tokens in load)
+        return interactive + bulk, bulk
+
     async def begin(self, deliveries: Sequence[Delivery], *, alone: bool = False) -> BeginAnswer:
         """Begin deliveries just before their forward; see ``begin.lua`` for every case."""
         blobs = Blobs()

@@ -43,6 +43,30 @@ async def begun_and_abandoned(redis: Redis, client: QueueClient) -> None:
     await dead.hand_back()
 
 
+# --- batches ------------------------------------------------------------------------------------
+
+
+async def test_what_arrives_during_a_forward_joins_the_next_batch(
+    client: QueueClient, station: MakeStation
+) -> None:
+    made = station()
+    made.device.pace.learn(
+        cost_tokens=1, real_tokens=1, seconds=10
+    )  # forwards take long, it is told
+    made.backend.door.clear()
+
+    async with made.working():
+        first = await client.ask_each(["first"])
+        await made.backend.in_forward()
+        later = await client.ask_each([f"later {n}" for n in range(16)])
+        while not len(made.batcher):
+            await asyncio.sleep(0.01)
+        made.backend.door.set()
+        await client.ended([*first, *later])
+
+    assert sizes(made.backend.batches) == [1, 16]
+
+
 # --- a row fails alone ------------------------------------------------------------------------
 
 
