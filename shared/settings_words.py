@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings
 
 _KINDS: Final[dict[object, str]] = {
+    bool: "true or false",
     int: "a whole number",
     float: "a number",
     Path: "a path",
@@ -57,6 +58,8 @@ def default(field: FieldInfo) -> str:
     match field.default:
         case None:
             return ""
+        case bool() as switch:
+            return str(switch).lower()
         case SecretStr() as secret:
             return secret.get_secret_value()
         case tuple() as parts:

@@ -48,7 +48,7 @@ class GatewaySettings(BaseSettings):
     chunk_tokens: int = Field(
         512, ge=1, description="a job is cut into chunks of about this many tokens"
     )
-    chunk_rows: int = Field(32, ge=1, le=65_535, description="most rows in one chunk")
+    chunk_rows: int = Field(32, ge=1, le=4_096, description="most rows in one chunk")
     preprocess_threads: int = Field(2, ge=1, le=256, description="threads that tokenize")
     drain_grace_ms: int = Field(
         30_000, ge=0, description="how long open requests may go on after SIGTERM"

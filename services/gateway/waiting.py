@@ -6,6 +6,7 @@ Only a longer wait listens to the connection, and to the job's deadline.
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Final
 
 from services.gateway.asgi import Call, CallerLeft
@@ -69,7 +70,8 @@ class Holder:
             if due_s < until_s:
                 await _first_of(watched, due_s)
                 if not waiter.ended.done() and not left.done():
-                    await self._replies.look_up([waiter.job])  # past the deadline this ends it
+                    with suppress(QueueUnavailable):  # the reader looks when Redis is back
+                        await self._replies.look_up([waiter.job])  # past its deadline it ends
             await _first_of(watched, until_s)
             gone = left.done()
             left.cancel()

@@ -162,6 +162,9 @@ class Predictor:
         except* DeviceLost as lost:
             log.critical("device lost, this process ends and others take over", why=str(lost))
             status = FAILED_EXIT
+        except* Exception as crash:
+            log.exception("this process ends and others take over", exc_info=crash)
+            status = FAILED_EXIT
         return status
 
     async def _bound_the_drain(self) -> None:

@@ -25,7 +25,8 @@ return each(request.settlements, function(s)
     return {'repeat'}
   end
   local rows = s.good + s.bad
-  if not c or c.attempt ~= s.attempt or c.worker ~= request.worker or c.open < rows then return {'stale'} end
+  local whole = s.row or rows == s.rows
+  if not c or not whole or c.attempt ~= s.attempt or c.worker ~= request.worker or c.open < rows then return {'stale'} end
 
   redis.call('HSET', outcomes, field, blob(s.outcomes))
   redis.call('HSET', key, 'batch', s.batch_us, 'infer', s.inference_us)
