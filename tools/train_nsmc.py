@@ -577,7 +577,7 @@ scratch: small enough to live in the repository and to answer on a CPU.
 
 {verdict} To measure it again:
 
-    python tools/train_nsmc.py --evaluate
+    python tools/train_nsmc.py --data <folder of the NSMC files> --evaluate
 
 ## Data
 
@@ -590,7 +590,7 @@ Nothing was tuned on the test split.
 
 ## Training
 
-    python tools/train_nsmc.py --seed {run.seed}
+    python tools/train_nsmc.py --data <folder of the NSMC files> --seed {run.seed}
 
 took {run.minutes:.0f} minutes on {run.threads} CPU cores.
 
