@@ -176,12 +176,15 @@ class Predictor:
 
 
 async def _leave(queue: DeliveryQueue) -> None:
-    """Hand back what was not begun; without Redis the leases run out instead."""
+    """Hand back all that is still held; without Redis the leases run out instead.
+
+    After a clean drain nothing of it was begun.
+    """
     try:
         async with asyncio.timeout(_LEAVE_S):
             handed_back = await queue.hand_back()
             await queue.goodbye()
-        log.info("handed back what was not begun", deliveries=handed_back)
+        log.info("handed back what was still held", deliveries=handed_back)
     except (QueueUnavailable, TimeoutError):
         log.warning("could not hand back, others take over when the leases run out")
 

@@ -164,10 +164,9 @@ class Worker:
 
     async def _outcomes(self, rows: Sequence[Row], prepared: Any = None) -> list[Outcome]:
         async def run(some: Sequence[Row]) -> list[Outcome]:
-            ready = prepared if some is rows and prepared is not None else None
-            outcomes, _ = await self._device.forward(
-                some, self._device.prepare(some) if ready is None else ready
-            )
+            whole = some is rows and prepared is not None
+            ready = prepared if whole else self._device.prepare(some)
+            outcomes, _ = await self._device.forward(some, ready)
             return outcomes
 
         return await outcomes_of_each(run, rows, on_out_of_memory=self._lower_ceiling)

@@ -7,7 +7,7 @@
 --   {'settled'}  recorded by this call
 --   {'repeat'}   recorded before
 --   {'gone'}     the job had ended: acknowledged, dropped
---   {'stale'}    a newer attempt owns the chunk: refused, nothing acknowledged
+--   {'stale'}    a newer attempt owns the chunk, or a whole one is not whole: refused, nothing acknowledged
 
 allow_at_maxmemory()
 return each(request.settlements, function(s)

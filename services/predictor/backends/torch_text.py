@@ -1,7 +1,7 @@
-"""Hugging Face sequence classifiers on PyTorch: padded batches, one forward, logits back.
+"""Hugging Face sequence classifiers on PyTorch: one forward a batch, logits back.
 
-The only room that imports torch and transformers. Weights come from safetensors; no pickle, no
-code from the model's folder.
+Packed where :mod:`services.predictor.backends.packing` can, else padded. Weights come from
+safetensors; no pickle, no code from the model's folder.
 """
 
 from collections.abc import Callable, Iterator, Sequence
