@@ -8,7 +8,7 @@ was given), timeouts above the longest block, and every connection failure leave
 import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from redis import exceptions
 from redis.asyncio import Redis
@@ -17,6 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from shared.errors import QueueUnavailable
+from shared.queue.line import Line
 
 BLOCK_MS: Final = 1_000
 """The longest that a read blocks in Redis; the socket timeout stays above it."""
@@ -35,19 +36,63 @@ _REFUSES: Final = ("MISCONF", "OOM ", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN")
 
 def connect(url: str) -> Redis:
     """A client for ``url`` (``redis://``, ``rediss://``, ``unix://``); connects when first used."""
-    client = Redis.from_url(
+    client = _Client.from_url(
         url,
         decode_responses=False,
         protocol=2,
         socket_timeout=_SOCKET_TIMEOUT_S,
         socket_connect_timeout=2.0,
-        max_connections=_MOST_CONNECTIONS,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,
     )
     pool = client.connection_pool
     pool.connection_class = type("Connection", (_PlainWrites, pool.connection_class), {})
     return client
+
+
+class _Client(Redis):
+    """redis-py's client with its commands, each sent over a :class:`Line` of its own."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._lines: set[Line] = set()
+        self._free: list[Line] = []
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send one command; the answer as redis-py's callback for it makes it."""
+        name, *words = args
+        line = await self._take()
+        try:
+            answer = await line.call((*name.split(), *words), limit_s=_SOCKET_TIMEOUT_S)
+        finally:
+            if line.closed:
+                self._lines.discard(line)
+            else:
+                self._free.append(line)
+        options.pop("keys", None)  # for redis-py's cache
+        callback = self.response_callbacks.get(name)
+        return callback(answer, **options) if callback else answer
+
+    async def _take(self) -> Line:
+        """A line that nobody uses: the one that was used last, or a new one."""
+        while self._free:
+            line = self._free.pop()
+            if not line.closed:
+                return line
+            self._lines.discard(line)
+        if len(self._lines) >= _MOST_CONNECTIONS:
+            raise exceptions.MaxConnectionsError(f"{_MOST_CONNECTIONS} calls are under way")
+        connection = self.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        await connection.connect()
+        line = Line(connection)
+        self._lines.add(line)
+        return line
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """Close every line; what is under way fails."""
+        for line in self._lines:
+            line.close()
+        await super().aclose(close_connection_pool)
 
 
 class _PlainWrites(AbstractConnection):
