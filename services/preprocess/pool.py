@@ -2,7 +2,8 @@
 
 The tokenizer lets go of the interpreter lock while it works, so that threads are enough.
 What is encoded next is :mod:`services.preprocess.backlog`'s decision; this is its edge:
-threads, futures and the loop. Everything here but :func:`encode_together` runs on the loop.
+threads, futures and the loop. Everything here but :func:`encode_together` runs on the loop;
+so does that one, where all that waits is a little text: a thread would take longer to wake up.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Final
 
 from services.preprocess.backlog import Ask, Backlog, Slice
 from services.preprocess.codecs import Codec
@@ -18,6 +20,9 @@ from services.preprocess.encoded import Encoded
 from shared.errors import Draining, RequestRejected
 
 Row = Encoded | RequestRejected
+
+LOOP_CHARACTERS: Final = 256
+"""So many are encoded without a thread, in 0.2 ms: docs/adr/0007-short-texts-on-the-loop.md."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,14 +46,19 @@ class _Answer:
 
 
 class PreprocessPool:
-    """``threads`` threads that encode for every codec; used from one event loop."""
+    """``threads`` threads that encode for every codec; used from one event loop.
 
-    def __init__(self, threads: int) -> None:
+    While all are idle, ``loop_characters`` are encoded without one.
+    """
+
+    def __init__(self, threads: int, *, loop_characters: int = LOOP_CHARACTERS) -> None:
         # Each call stays in its thread: the library would start one more for each core,
         # and those are bounded by nobody.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="preprocess")
+        self._threads = threads
         self._idle = threads
+        self._loop_characters = loop_characters
         self._backlog = Backlog()
         self._answers: dict[Ask, _Answer] = {}
         self._starting = False
@@ -91,8 +101,11 @@ class PreprocessPool:
     def _start(self) -> None:
         self._starting = False
         while self._idle and not self._closed and (batch := self._backlog.take()):
-            self._idle -= 1
-            self._submit(batch, asyncio.get_running_loop())
+            if self._idle == self._threads and _characters(batch) <= self._loop_characters:
+                self._hand_out(batch, encode_together(batch))
+            else:
+                self._idle -= 1
+                self._submit(batch, asyncio.get_running_loop())
 
     def _submit(self, batch: list[Slice], loop: asyncio.AbstractEventLoop) -> None:
         running = self._executor.submit(encode_together, batch)
@@ -101,11 +114,17 @@ class PreprocessPool:
     def _finish(self, batch: list[Slice], done: Future[list[list[Row] | BaseException]]) -> None:
         self._idle += 1
         dead = done.exception()
-        parts = done.result() if dead is None else [dead] * len(batch)
+        self._hand_out(batch, done.result() if dead is None else [dead] * len(batch))
+        self._start()
+
+    def _hand_out(self, batch: list[Slice], parts: Sequence[list[Row] | BaseException]) -> None:
         for piece, rows in zip(batch, parts, strict=True):
             if answer := self._answers.get(piece.ask):
                 answer.add(piece.start, rows)
-        self._start()
+
+
+def _characters(batch: Sequence[Slice]) -> int:
+    return sum(len(text) for piece in batch for text in piece.texts)
 
 
 def encode_together(batch: Sequence[Slice]) -> list[list[Row] | BaseException]:

@@ -23,12 +23,14 @@ class Turnstile:
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
+        self.threads: list[int] = []
         self.open = threading.Event()
         self.open.set()
         self._echo = EchoCodec(stand_in())
 
     def encode(self, texts: Sequence[str], *, truncate: bool) -> list[Encoded | RequestRejected]:
         self.calls.append(list(texts))
+        self.threads.append(threading.get_ident())
         assert self.open.wait(LIMIT_S)
         if "bug" in texts:
             raise ZeroDivisionError
@@ -50,7 +52,7 @@ async def until_calls(codec: Turnstile, calls: int) -> None:
 
 @pytest.fixture
 async def pool() -> AsyncIterator[PreprocessPool]:
-    pool = PreprocessPool(1)
+    pool = PreprocessPool(1, loop_characters=0)
     yield pool
     pool.close()
 
@@ -173,7 +175,7 @@ async def test_a_client_that_leaves_takes_its_waiting_texts_along(pool: Preproce
 
 
 async def test_a_closed_pool_refuses_what_waits_and_what_comes() -> None:
-    pool, codec = PreprocessPool(1), Turnstile()
+    pool, codec = PreprocessPool(1, loop_characters=0), Turnstile()
     codec.open.clear()
     running = asyncio.ensure_future(pool.encode(codec, ["running"], truncate=False))
     await until_calls(codec, 1)
@@ -187,3 +189,30 @@ async def test_a_closed_pool_refuses_what_waits_and_what_comes() -> None:
         with pytest.raises(Draining):
             await refused
     assert codec.calls == [["running"]]
+
+
+@pytest.mark.parametrize(("characters", "on_the_loop"), [(10, True), (11, False)])
+async def test_an_idle_pool_encodes_a_little_text_without_a_thread(
+    characters: int, on_the_loop: bool
+) -> None:
+    pool, codec = PreprocessPool(1, loop_characters=10), Turnstile()
+
+    await pool.encode(codec, ["x" * characters], truncate=False)
+
+    pool.close()
+    assert (codec.threads == [threading.get_ident()]) is on_the_loop
+
+
+async def test_while_a_thread_works_a_little_text_waits_for_one() -> None:
+    pool, codec = PreprocessPool(2, loop_characters=10), Turnstile()
+    codec.open.clear()
+
+    async with asyncio.TaskGroup() as clients:
+        clients.create_task(pool.encode(codec, ["x" * 11], truncate=False))
+        await until_calls(codec, 1)
+        clients.create_task(pool.encode(codec, ["short"], truncate=False))
+        await until_calls(codec, 2)
+        codec.open.set()
+
+    pool.close()
+    assert threading.get_ident() not in codec.threads
