@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from typing import Final
 
 import uvloop
 
@@ -13,6 +14,9 @@ from shared.model_spec import ModelRefused
 from shared.settings import load, refuse
 from shared.telemetry import configure_logging
 
+_OPENMP_SPINS: Final = "10000"
+"""For 0.1 ms; its own default, some 3 ms, keeps from a core whoever needs it after a forward."""
+
 
 async def serve(settings: PredictorSettings) -> int:
     """Build the predictor inside the loop and run it."""
@@ -21,6 +25,7 @@ async def serve(settings: PredictorSettings) -> int:
 
 def main() -> int:
     """Exit status: 0 drained, 1 not drained in time, 2 refused to start."""
+    os.environ.setdefault("GOMP_SPINCOUNT", _OPENMP_SPINS)  # read when torch is imported
     settings = load(PredictorSettings)
     shared = settings.shared
     configure_logging(shared.log_format, shared.log_level, service="predictor")
