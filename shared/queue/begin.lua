@@ -35,7 +35,7 @@ local function give_up(d, key, c)
              'worker', c.worker, 'reason', 'the predictor died on every attempt')
   c.open = c.open - 1
   c.tries = 0
-  keep_chunk(key, d.chunk, c)
+  redis.call('HSET', key, 'c' .. d.chunk, format_chunk(c))
   if c.open == 0 then acknowledge(d) end
   given_up_rows = given_up_rows + 1
   count(d.job, 'bad', 1)
@@ -45,8 +45,8 @@ local function begin(d)
   if owner_of(d) ~= request.worker then return {'lost'} end
 
   local key = prefix .. 'job:' .. d.job
-  local job = redis.call('HMGET', key, 'state', 'due', 'fresh', 'attempt', 'at')
-  local c = chunk_of(key, d.chunk)
+  local job = redis.call('HMGET', key, 'state', 'due', 'fresh', 'attempt', 'at', 'c' .. d.chunk)
+  local c = parse_chunk(job[6])
   local expired_earlier = not c and job[3] == '0'
   if not job[1] or job[5] ~= d.at or TERMINAL[job[1]] or expired_earlier or (c and c.open == 0) then
     acknowledge(d)
@@ -63,14 +63,17 @@ local function begin(d)
     if c.open == 0 then return {'gone'} end
   end
 
+  local changes = {} -- written at once: a call from Lua costs more than a field
+  local function change(name, value) changes[#changes + 1] = name; changes[#changes + 1] = value end
   if not c then
     c = {attempt = 0, tries = 0, open = d.rows}
-    redis.call('HINCRBY', key, 'fresh', -d.rows)
+    change('fresh', job[3] - d.rows)
   end
   c.attempt, c.tries, c.worker = c.attempt + 1, c.tries + 1, request.worker
-  keep_chunk(key, d.chunk, c)
-  if c.attempt > tonumber(job[4] or 0) then redis.call('HSET', key, 'attempt', c.attempt) end
-  if job[1] == 'queued' then redis.call('HSET', key, 'state', 'running', 'begun', digits(now)) end
+  change('c' .. d.chunk, format_chunk(c))
+  if c.attempt > tonumber(job[4] or 0) then change('attempt', c.attempt) end
+  if job[1] == 'queued' then change('state', 'running'); change('begun', digits(now)) end
+  redis.call('HSET', key, unpack(changes))
   redis.call('XCLAIM', stream_of(request.model, d.lane), group_of(d.lane), request.worker, 0, d.entry, 'JUSTID')
   return {'run', c.attempt, unpack(open_rows(d, c))}
 end

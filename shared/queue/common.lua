@@ -118,9 +118,11 @@ local function record_of(id)
 end
 
 -- finish: make a job terminal, start its retention, tell every watcher. Whoever ends a job ends it here.
+-- Without a `state` its rows say it.
 local function finish(id, state)
   local key = prefix .. 'job:' .. id
-  local known = redis.call('HMGET', key, 'keep', 'watch')
+  local known = redis.call('HMGET', key, 'keep', 'watch', 'late', 'bad')
+  state = state or known[3] and 'expired' or known[4] and 'failed' or 'succeeded'
   redis.call('HSET', key, 'state', state, 'done', digits(now))
   redis.call('HDEL', key, 'watch')
   redis.call('PEXPIRE', key, known[1])
@@ -142,28 +144,26 @@ local function count(id, name, rows)
   local key = prefix .. 'job:' .. id
   if rows == 0 then return end
   redis.call('HINCRBY', key, name, rows)
-  if redis.call('HINCRBY', key, 'left', -rows) > 0 then return end
-  local counts = redis.call('HMGET', key, 'late', 'bad')
-  finish(id, counts[1] and 'expired' or counts[2] and 'failed' or 'succeeded')
+  if redis.call('HINCRBY', key, 'left', -rows) <= 0 then finish(id) end
 end
 
--- What the record says of a chunk that was begun: attempt, tries, open rows, worker.
-local function chunk_of(key, index)
-  local field = redis.call('HGET', key, 'c' .. index)
+-- What a chunk's field in the record says, once it was begun: attempt, tries, open rows, worker.
+local function parse_chunk(field)
   if not field then return nil end
   local attempt, tries, open, worker = field:match('^(%d+) (%d+) (%d+) (.*)$')
   return {attempt = tonumber(attempt), tries = tonumber(tries), open = tonumber(open), worker = worker}
 end
 
-local function keep_chunk(key, index, c)
-  redis.call('HSET', key, 'c' .. index, table.concat({c.attempt, c.tries, c.open, c.worker}, ' '))
+local function format_chunk(c)
+  return table.concat({c.attempt, c.tries, c.open, c.worker}, ' ')
 end
 
 -- Expire the open rows of one chunk, begun before or never, and acknowledge it; how many they were.
 local function expire(d, key, c)
   if not c then redis.call('HINCRBY', key, 'fresh', -d.rows) end
   local open = c and c.open or d.rows
-  keep_chunk(key, d.chunk, {attempt = c and c.attempt or 0, tries = 0, open = 0, worker = '-'})
+  local ended = {attempt = c and c.attempt or 0, tries = 0, open = 0, worker = '-'}
+  redis.call('HSET', key, 'c' .. d.chunk, format_chunk(ended))
   acknowledge(d)
   count(d.job, 'late', open)
   return open

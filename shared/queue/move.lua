@@ -8,12 +8,12 @@
 allow_at_maxmemory()
 local d = request.delivery
 local key = prefix .. 'job:' .. d.job
-local job = redis.call('HMGET', key, 'state', 'at', 'due')
+local job = redis.call('HMGET', key, 'state', 'at', 'due', 'c' .. d.chunk)
 if not job[1] or job[2] ~= d.at or TERMINAL[job[1]] then
   acknowledge(d)
   return 'gone'
 end
-local c = chunk_of(key, d.chunk)
+local c = parse_chunk(job[4])
 if not c or c.attempt ~= request.attempt or c.worker ~= request.worker then return 'stale' end
 if job[3] and now > tonumber(job[3]) then -- moved, it would be unbegun again: too late for that
   expire(d, key, c)

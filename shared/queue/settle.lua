@@ -12,15 +12,15 @@
 allow_at_maxmemory()
 return each(request.settlements, function(s)
   local key = prefix .. 'job:' .. s.job
-  local job = redis.call('HMGET', key, 'state', 'at')
+  local job = redis.call('HMGET', key, 'state', 'at', 'c' .. s.chunk)
   if not job[1] or job[2] ~= s.at or TERMINAL[job[1]] then
     acknowledge(s)
     return {'gone'}
   end
   local outcomes = prefix .. 'outcomes:' .. s.job
   local field = s.row and s.chunk .. '.' .. s.row or tostring(s.chunk)
-  local c = chunk_of(key, s.chunk)
-  if c and (c.open == 0 or redis.call('HEXISTS', outcomes, field) == 1) then
+  local c = parse_chunk(job[3])
+  if c and (c.open == 0 or c.open < s.rows and redis.call('HEXISTS', outcomes, field) == 1) then
     if c.open == 0 then acknowledge(s) end
     return {'repeat'}
   end
@@ -29,10 +29,9 @@ return each(request.settlements, function(s)
   if not c or not whole or c.attempt ~= s.attempt or c.worker ~= request.worker or c.open < rows then return {'stale'} end
 
   redis.call('HSET', outcomes, field, blob(s.outcomes))
-  redis.call('HSET', key, 'batch', s.batch_us, 'infer', s.inference_us)
   c.open = c.open - rows
   c.tries = 1 -- whoever is next in this chunk has been tried by this attempt only
-  keep_chunk(key, s.chunk, c)
+  redis.call('HSET', key, 'c' .. s.chunk, format_chunk(c), 'batch', s.batch_us, 'infer', s.inference_us)
   if c.open == 0 then acknowledge(s) end
   -- Both counts before the end: `count` ends the job with its last row.
   if s.bad > 0 and s.good > 0 then
