@@ -8,8 +8,9 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 from typing import Final
 
 import structlog
@@ -26,7 +27,7 @@ from services.predictor.patience import Patience
 from services.predictor.publish import Publisher
 from services.predictor.settings import PredictorSettings
 from services.predictor.worker import Worker
-from shared.contract import WorkerName
+from shared.contract import EntryId, WorkerName
 from shared.errors import DeviceLost, QueueUnavailable
 from shared.queue.connection import connect
 from shared.queue.deliveries import DeliveryQueue
@@ -38,12 +39,17 @@ log = structlog.get_logger()
 _HEARTBEAT_S: Final = 1.0
 """Or a third of the lease: a worker unheard of for a lease gets no share of the queue."""
 _LEAVE_S: Final = 2.0
+_LOOK_S: Final = 0.1
 FAILED_EXIT: Final = 1
 """Exit status when the device was lost, or the grace ran out before all begun was settled."""
 
 
 class GraceRanOut(Exception):
     """The drain took longer than it may."""
+
+
+class NothingToFinish(Exception):
+    """Redis is away and nothing is begun: there is no more to drain."""
 
 
 class Predictor:
@@ -114,6 +120,10 @@ class Predictor:
             patience=patience,
             metrics=metrics,
         )
+
+        def begun() -> list[EntryId]:
+            return [entry for entry in leases if entry not in batcher]
+
         if not await self._reached(consumer):
             await redis.aclose()
             return 0
@@ -128,10 +138,11 @@ class Predictor:
         try:
             beat_s = min(_HEARTBEAT_S, shared.lease_ms / 3e3)
             beating = _heartbeat(queue, patience, pace, every_s=beat_s)
-            return await self._work(worker, keeping, beating)
+            draining = self._bound_the_drain(patience, begun)
+            return await self._work(worker, keeping, beating, draining)
         finally:
             self._not_ready = "draining"
-            await _leave(queue)
+            await _leave(queue, begun=begun())
             device.close()
             await redis.aclose()
 
@@ -152,10 +163,11 @@ class Predictor:
         try:
             async with asyncio.TaskGroup() as tasks:
                 owned = [tasks.create_task(keeper) for keeper in keepers]
-                owned.append(tasks.create_task(self._bound_the_drain(), name="drain"))
                 await worker.run(self._stop)
                 for task in owned:
                     task.cancel()
+        except* NothingToFinish:
+            log.info("redis is away and nothing is begun: leaving")
         except* GraceRanOut:
             log.warning("the grace ran out, what is begun goes to another worker")
             status = FAILED_EXIT
@@ -167,22 +179,29 @@ class Predictor:
             status = FAILED_EXIT
         return status
 
-    async def _bound_the_drain(self) -> None:
+    async def _bound_the_drain(
+        self, patience: Patience, begun: Callable[[], Sequence[EntryId]]
+    ) -> None:
+        """End the work when it must not, or need not, take longer."""
         await self._stop.wait()
         log.info("draining: finishing what is begun")
         self._not_ready = "draining"
-        await asyncio.sleep(self._settings.drain_grace_ms / 1e3)
+        over_at = monotonic() + self._settings.drain_grace_ms / 1e3
+        while monotonic() < over_at:
+            if patience.away and not begun():
+                raise NothingToFinish
+            await asyncio.sleep(_LOOK_S)
         raise GraceRanOut
 
 
-async def _leave(queue: DeliveryQueue) -> None:
-    """Hand back all that is still held; without Redis the leases run out instead.
+async def _leave(queue: DeliveryQueue, *, begun: Sequence[EntryId]) -> None:
+    """Hand back what is held and not begun; without Redis the leases run out instead.
 
-    After a clean drain nothing of it was begun.
+    After a clean drain nothing is begun. What is, when the grace ran out, lapses as after a kill.
     """
     try:
         async with asyncio.timeout(_LEAVE_S):
-            handed_back = await queue.hand_back()
+            handed_back = await queue.hand_back(begun)
             await queue.goodbye()
         log.info("handed back what was still held", deliveries=handed_back)
     except (QueueUnavailable, TimeoutError):

@@ -91,6 +91,10 @@ class Consumer:
             self._more_elsewhere = bool(received)
             self._take(received)
 
+    def expect_company(self) -> None:
+        """Time has passed without a read: look at the queue before the next fill."""
+        self._depth_is_old = True
+
     async def wait(self) -> None:
         """With empty hands: block, for a second at most, until there is a delivery."""
         await self._recover()

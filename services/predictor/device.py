@@ -72,8 +72,8 @@ class Device:
         """Make a batch ready on the host."""
         return self._backend.prepare(rows)
 
-    async def forward(self, rows: Sequence[Row], prepared: Any) -> tuple[list[Outcome], float]:
-        """Compute a prepared batch; its outcomes and the seconds that it took.
+    async def forward(self, rows: Sequence[Row], prepared: Any) -> list[Outcome]:
+        """Compute a prepared batch.
 
         Raises:
             PredictionFailed, OutOfMemory, DeviceLost: as the backend says
@@ -89,7 +89,7 @@ class Device:
         seconds = monotonic() - started_at
         self.pace.learn(cost_tokens=cost, real_tokens=real, seconds=seconds)
         self._count(rows=len(rows), cost=cost, real=real, seconds=seconds)
-        return outcomes, seconds
+        return outcomes
 
     def close(self) -> None:
         """Let the thread go."""

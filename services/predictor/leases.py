@@ -6,7 +6,7 @@ renewed; a forward that is older than its limit is not renewed, the process ends
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import structlog
@@ -34,6 +34,9 @@ class Leases:
 
     def __contains__(self, entry: EntryId) -> bool:
         return entry in self._held
+
+    def __iter__(self) -> Iterator[EntryId]:
+        return iter(self._held)
 
     @property
     def tokens(self) -> int:

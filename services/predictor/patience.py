@@ -26,7 +26,8 @@ class Patience:
         """How often Redis went away; whoever read a lower number must look after its leases."""
         self.back_at = float("-inf")
         """When Redis last answered again, on the monotonic clock."""
-        self._away = False
+        self.away = False
+        """True from a verb that failed to one that did not."""
 
     async def __call__(self, verb: Callable[[], Awaitable[T]]) -> T:
         """Call ``verb`` until Redis answers."""
@@ -43,15 +44,15 @@ class Patience:
                 return answer
 
     def _note_outage(self, error: QueueUnavailable) -> None:
-        if self._away:
+        if self.away:
             return
-        self._away = True
+        self.away = True
         self.outages += 1
         self._metrics.broker_reconnects.inc()
         log.warning("redis is away, trying again until it is back", why=error.said)
 
     def _note_answer(self) -> None:
-        if self._away:
-            self._away = False
+        if self.away:
+            self.away = False
             self.back_at = monotonic()
             log.info("redis is back")

@@ -56,7 +56,7 @@ class Publisher:
             self._metrics.stale_results.inc(stale)
             log.warning("results refused, a newer attempt will answer", deliveries=stale)
         log.debug("batch settled", deliveries=len(settlements), settled=answers.count("settled"))
-        return not {"stale", "gone"}.intersection(answers)
+        return not {"stale", "gone", "error"}.intersection(answers)
 
     def release(self, settlements: Sequence[Settlement]) -> None:
         """Let the leases of whole chunks lapse: nothing is left to do for them here."""

@@ -116,8 +116,9 @@ class Worker:
             async with asyncio.timeout(due_at - monotonic()):
                 await self._idle.wait()
         lingers_until = self._batcher.due_at(free_at=0.0)
-        if self._idle.is_set() and lingers_until is not None:
+        if self._idle.is_set() and lingers_until is not None and lingers_until > monotonic():
             await asyncio.sleep(lingers_until - monotonic())
+            self._consumer.expect_company()
 
     async def _begin(self, deliveries: Sequence[Delivery]) -> MicroBatch | None:
         answer = await self._patience(lambda: self._queue.begin(deliveries))
@@ -166,8 +167,7 @@ class Worker:
         async def run(some: Sequence[Row]) -> list[Outcome]:
             whole = some is rows and prepared is not None
             ready = prepared if whole else self._device.prepare(some)
-            outcomes, _ = await self._device.forward(some, ready)
-            return outcomes
+            return await self._device.forward(some, ready)
 
         return await outcomes_of_each(run, rows, on_out_of_memory=self._lower_ceiling)
 

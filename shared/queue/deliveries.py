@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
+import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
@@ -31,8 +32,12 @@ from shared.errors import DeadLettered, QueueUnavailable
 from shared.queue.connection import BLOCK_MS, speaking_to_redis
 from shared.queue.scripts import Blobs, Script, chunk_wire
 
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
 FIRST_CURSOR: Final = "0-0"
 _SILENT_MS: Final = 60_000
+_NUMBERS: Final = frozenset({b"at", b"chunk", b"rows", b"tokens", b"longest"})
+_NAMES: Final = _NUMBERS | {b"job", b"tenant"}
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -179,11 +184,11 @@ class DeliveryQueue:
         pairs = list(zip(deliveries, answers, strict=True))
         for delivery, answer in pairs:
             if answer[0] == b"error":
-                raise RuntimeError(f"begin of job {delivery.job} failed in Redis: {answer[1]!r}")
+                log.error("begin failed in Redis", job=delivery.job, why=repr(answer[1]))
         return BeginAnswer(
             begun=tuple(Begun(d, a[1], tuple(a[2:])) for d, a in pairs if a[0] == b"run"),
             suspects=tuple(d for d, a in pairs if a[0] == b"suspect"),
-            dropped=tuple(d for d, a in pairs if a[0] in (b"gone", b"lost")),
+            dropped=tuple(d for d, a in pairs if a[0] in (b"gone", b"lost", b"error")),
             queued_tokens=interactive + bulk,
             bulk_tokens=bulk,
             workers=workers,
@@ -192,7 +197,10 @@ class DeliveryQueue:
         )
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[str]:
-        """Record outcomes exactly once: ``settled``, ``repeat``, ``gone`` or ``stale`` for each."""
+        """Record outcomes exactly once: ``settled``, ``repeat``, ``gone`` or ``stale`` for each.
+
+        Or ``error``, where Redis cannot: another worker tries when the lease has run out.
+        """
         blobs = Blobs()
         wires = [_settlement(s, blobs) for s in settlements]
         answers = await self._settle(
@@ -205,7 +213,7 @@ class DeliveryQueue:
         for settlement, answer in zip(settlements, answers, strict=True):
             if answer[0] == b"error":
                 job = settlement.begun.delivery.job
-                raise RuntimeError(f"settle of job {job} failed in Redis: {answer[1]!r}")
+                log.error("settle failed in Redis", job=job, why=repr(answer[1]))
         return [answer[0].decode() for answer in answers]
 
     async def renew(self, deliveries: Sequence[Delivery]) -> set[EntryId]:
@@ -303,7 +311,10 @@ class DeliveryQueue:
         self, entries: Iterable[tuple[Lane, tuple[bytes, dict[bytes, bytes]]]]
     ) -> list[Delivery]:
         """Deliveries of entries that have fields, with the payloads that are kept apart."""
-        known = [(lane, entry, fields) for lane, (entry, fields) in entries if fields]
+        filled = [(lane, entry, fields) for lane, (entry, fields) in entries if fields]
+        known = [one for one in filled if _is_ours(one[2])]
+        if len(known) < len(filled):
+            await self._drop_foreign([one for one in filled if not _is_ours(one[2])])
         apart = [fields for _, _, fields in known if b"payload" not in fields]
         if apart:
             names = [_payload_key(fields) for fields in apart]
@@ -313,9 +324,20 @@ class DeliveryQueue:
                 fields[b"payload"] = payload or b""  # acknowledged meanwhile: begin will say so
         return [_delivery(lane, entry, fields) for lane, entry, fields in known]
 
+    async def _drop_foreign(self, entries: Sequence[tuple[Lane, bytes, object]]) -> None:
+        """Acknowledge what no submit has written: it would end every worker that reads it."""
+        for lane, entry, _ in entries:
+            log.error("entry is not one of ours, dropped", entry=entry.decode(), lane=lane)
+            with speaking_to_redis("drop an entry"):
+                await self._redis.xack(keys.stream(self._model, lane), keys.group(lane), entry)
+
 
 def _fields(flat: Sequence[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _is_ours(fields: dict[bytes, bytes]) -> bool:
+    return fields.keys() >= _NAMES and all(fields[name].isdigit() for name in _NUMBERS)
 
 
 def _payload_key(fields: dict[bytes, bytes]) -> str:

@@ -80,10 +80,11 @@ async def test_kill_9_of_a_predictor_in_mid_batch(
 async def test_a_predictor_frozen_beyond_its_lease_changes_nothing_when_it_wakes(
     start_cluster: StartCluster, connected: ConnectTo
 ) -> None:
-    cluster = await start_cluster(predictors=1, forward_ms=300)
+    # So long a forward that the other one's second attempt still runs when the first wakes.
+    cluster = await start_cluster(predictors=1, forward_ms=1_500)
     client = await connected(cluster)
     frozen = cluster.predictors[0]
-    wanted = texts(40)
+    wanted = texts(10)
     ids = await client.ask_each(wanted)
     await in_a_forward(client, ids)
     frozen.freeze()
@@ -222,6 +223,21 @@ async def test_a_predictor_can_be_told_to_leave_while_redis_is_away(
     starting.terminate()
 
     assert await starting.ended(within_s=SLACK_S) in (0, 1)
+
+
+async def test_a_predictor_with_nothing_begun_leaves_at_once_while_redis_is_away(
+    start_cluster: StartCluster,
+) -> None:
+    cluster = await start_cluster(predictors=1)
+    (leaving,) = cluster.predictors
+    cluster.redis.kill()
+    async with asyncio.timeout(READY_WITHIN_S):
+        while "redis is away" not in leaving.log.read_text():
+            await asyncio.sleep(0.05)
+
+    leaving.terminate()
+
+    assert await leaving.ended(within_s=SLACK_S) == 0
 
 
 async def rows_of(parts: list[Part]) -> list[float]:

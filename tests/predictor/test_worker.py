@@ -266,8 +266,9 @@ async def test_a_worker_that_was_late_keeps_nothing_of_what_it_lost(
     made = station(max_rows=1)
     made.backend.door.clear()
     await client.ask_each(["first", "second", "third"])
-    async with made.working():
-        await made.backend.in_forward()
+    async with made.working(), asyncio.timeout(10):
+        while len(list(made.leases)) < 3:
+            await asyncio.sleep(0.01)
         thief = other_worker(redis, client, lease_ms=0)
         await thief.reclaim(Lane.INTERACTIVE, cursor="0-0", count=10)
 
@@ -347,6 +348,19 @@ async def test_a_lingering_worker_sleeps_while_its_device_works(
         await client.ended(ids)
 
     assert fills < 30
+
+
+async def test_who_comes_while_an_idle_worker_lingers_joins_the_batch(
+    client: QueueClient, station: MakeStation
+) -> None:
+    made = station(linger_s=0.5)
+    async with made.working():
+        ids = await client.ask_each(["first"])
+        await asyncio.sleep(0.1)
+        ids += await client.ask_each(["other", "third"])
+        await client.ended(ids)
+
+    assert made.backend.batches == [["first", "other", "third"]]
 
 
 # --- through everything -----------------------------------------------------------------------

@@ -1,6 +1,9 @@
 """receive, wait and adopt: a worker gets deliveries, leased to it and not yet begun."""
 
 import asyncio
+from typing import Any
+
+import pytest
 
 from shared import keys
 from shared.contract import Lane, State
@@ -43,6 +46,23 @@ async def test_entries_of_two_lanes_are_told_apart(bench: Bench) -> None:
 
     assert stream_id(first) == stream_id(second)
     assert first.entry != second.entry
+
+
+@pytest.mark.parametrize("fields", [{"hello": "world"}, {"job": "x", "at": "1"}])
+async def test_an_entry_that_no_submit_wrote_is_dropped_and_costs_nobody_anything(
+    bench: Bench, fields: dict[Any, Any]
+) -> None:
+    stream = keys.stream(MODEL, Lane.INTERACTIVE)
+    await bench.redis.xadd(stream, fields)
+    wanted = job()
+    await bench.accept(wanted)
+    worker = bench.worker("w")
+
+    received = await bench.receive(worker)
+
+    assert [delivery.job for delivery in received] == [wanted.id]
+    assert len(await bench.pending()) == 1
+    assert [begun.delivery.job for begun in (await worker.begin(received)).begun] == [wanted.id]
 
 
 async def test_an_empty_queue_gives_nothing_at_once(bench: Bench) -> None:
