@@ -4,15 +4,18 @@ A pure state machine: no clock, no Redis, no tensors. The worker tells it the ti
 arrived; it answers with a micro-batch or with the moment to ask again.
 
 The cost of a batch is what the device computes, padding included: ``rows * longest`` tokens.
-The oldest delivery is always in the batch, so nobody starves: a delivery with ``k`` older ones
-in its lane leaves with the ``k+1``-th batch that its lane leads, at the latest. Its neighbours
-in length fill the batch while they lower what a real token costs: the padding that they bring
-is weighed against the forward that they save.
+The first delivery in a lane is always in the batch that the lane leads, so nobody starves: one
+with ``k`` others before it leaves with the ``k+1``-th of them, at the latest. Its neighbours in
+length fill the batch while they lower what a real token costs: the padding that they bring is
+weighed against the forward that they save.
+
+Who is first is fair by tokens among tenants, and by age within one.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from services.predictor.fair_queue import FairQueue
 from shared.contract import Delivery, EntryId, Lane
 
 
@@ -63,10 +66,7 @@ class Batcher:
     def __init__(self, policy: BatchPolicy) -> None:
         self._policy = policy
         self._ceiling = policy.token_budget
-        self._waiting: dict[Lane, dict[EntryId, tuple[float, Delivery]]] = {
-            Lane.INTERACTIVE: {},
-            Lane.BULK: {},
-        }
+        self._waiting = {Lane.INTERACTIVE: FairQueue(), Lane.BULK: FairQueue()}
         self._bulk_credit = 0.0
 
     def __len__(self) -> int:
@@ -77,17 +77,17 @@ class Batcher:
 
     def tokens(self, lane: Lane) -> int:
         """Tokens of a lane that wait here."""
-        return sum(delivery.tokens for _, delivery in self._waiting[lane].values())
+        return self._waiting[lane].tokens
 
     def add(self, delivery: Delivery, *, now: float) -> None:
         """Let a delivery wait for its batch; one that waits already keeps its place."""
-        self._waiting[delivery.lane].setdefault(delivery.entry, (now, delivery))
+        self._waiting[delivery.lane].add(delivery, now=now)
 
     def discard(self, entries: Collection[EntryId]) -> None:
         """Forget deliveries whose lease was lost."""
         for lane in self._waiting.values():
             for entry in entries:
-                lane.pop(entry, None)
+                lane.remove(entry)
 
     def lower_ceiling(self, tokens: int) -> None:
         """Remember that a batch of this cost did not fit the device."""
@@ -98,7 +98,7 @@ class Batcher:
 
         ``free_at`` is when the device should have its next batch at hand.
         """
-        arrivals = [arrived for lane in self._waiting.values() for arrived, _ in lane.values()]
+        arrivals = [one.arrived for lane in self._waiting.values() for one in lane]
         if not arrivals:
             return None
         if self._policy.linger_s == 0.0 or self._has_a_full_batch():
@@ -114,11 +114,11 @@ class Batcher:
         batch = self._fill(leader_lane)
         self._account(leader_lane)
         for delivery in batch:
-            del self._waiting[delivery.lane][delivery.entry]
+            self._waiting[delivery.lane].remove(delivery.entry)
         return batch
 
     def _has_a_full_batch(self) -> bool:
-        waiting = [delivery for lane in self._waiting.values() for _, delivery in lane.values()]
+        waiting = [one.delivery for lane in self._waiting.values() for one in lane]
         rows = sum(delivery.rows for delivery in waiting)
         tokens = sum(self._cost(delivery).tokens for delivery in waiting)
         return rows >= self._policy.max_rows or tokens >= self._ceiling
@@ -142,12 +142,12 @@ class Batcher:
                 self._bulk_credit -= 1.0
 
     def _fill(self, leader_lane: Lane) -> list[Delivery]:
-        _, oldest = next(iter(self._waiting[leader_lane].values()))
-        batch, cost = [oldest], self._cost(oldest)
+        first = self._waiting[leader_lane].first()
+        batch, cost = [first], self._cost(first)
         for lane in (Lane.INTERACTIVE, Lane.BULK):
-            others = [d for _, d in self._waiting[lane].values() if d is not oldest]
+            others = [one for one in self._waiting[lane].in_order() if one is not first]
             if not self._policy.packed:
-                others = _nearest(others, length=oldest.longest)
+                others = _nearest(others, length=first.longest)
             for delivery in others:
                 grown = cost.plus(delivery)
                 if self._fits(grown) and self._worth_it(cost, grown):
@@ -171,5 +171,5 @@ class Batcher:
 
 
 def _nearest(deliveries: Sequence[Delivery], *, length: int) -> list[Delivery]:
-    """By distance in length from ``length``; the older one first where that is equal."""
+    """By distance in length from ``length``; whose turn is first where that is equal."""
     return sorted(deliveries, key=lambda delivery: abs(delivery.longest - length))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.predictor.batcher import Batcher, BatchPolicy, Cost
-from shared.contract import Delivery, Lane
+from shared.contract import Delivery, Lane, Tenant
 from tests.builders import delivery
 
 deliveries = st.builds(
@@ -252,3 +252,59 @@ def test_a_lost_delivery_is_forgotten() -> None:
     assert kept.entry in batcher
     assert batcher.tokens(Lane.INTERACTIVE) == kept.tokens
     assert take(batcher) == [kept]
+
+
+# --- fairness among tenants -------------------------------------------------------------------
+
+
+def of(tenant: str, longest: int = 4, lane: Lane = Lane.INTERACTIVE) -> Delivery:
+    return delivery(longest=longest, tenant=Tenant(tenant), lane=lane)
+
+
+def test_one_delivery_of_a_tenant_does_not_wait_for_a_hundred_of_another() -> None:
+    many, one = [of("many") for _ in range(100)], of("one")
+    batcher = holding(policy(max_rows=1), *many)
+    first = take(batcher)
+    batcher.add(one, now=0.0)
+
+    assert [*first, *take(batcher), *take(batcher)] == [many[0], one, many[1]]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 64)), max_size=60))
+def test_tenants_that_wait_have_had_like_shares(waiting: list[tuple[str, int]]) -> None:
+    """At any time no two of them are further apart than their longest deliveries."""
+    batcher = holding(policy(max_rows=1), *(of(tenant, length) for tenant, length in waiting))
+    left = [(tenant, length) for tenant, length in waiting]
+    had = dict.fromkeys("abc", 0)
+    while batch := take(batcher):
+        (one,) = batch
+        had[one.tenant] += one.tokens
+        left.remove((one.tenant, one.tokens))
+        still = [tenant for tenant in had if any(other == tenant for other, _ in left)]
+        assert all(abs(had[a] - had[b]) <= 2 * 64 for a in still for b in still)
+
+
+@given(st.lists(st.sampled_from("ab"), min_size=1, max_size=40))
+def test_within_a_tenant_the_older_one_is_first(tenants: list[str]) -> None:
+    waiting = [of(tenant) for tenant in tenants]
+
+    batches = take_all(holding(policy(max_rows=1), *waiting))
+
+    for tenant in "ab":
+        left = [one for (one,) in batches if one.tenant == tenant]
+        assert left == [one for one in waiting if one.tenant == tenant]
+
+
+def test_who_was_away_has_saved_up_nothing() -> None:
+    steady = [of("steady") for _ in range(20)]
+    batcher = holding(policy(max_rows=1), *steady)
+    for _ in range(10):
+        take(batcher)
+    late = [of("late") for _ in range(4)]
+    for one in late:
+        batcher.add(one, now=0.0)
+
+    order = [one.tenant for (one,) in take_all(batcher)]
+
+    assert order[:8].count(Tenant("late")) == 4
+    assert order[:4].count(Tenant("late")) == 2
