@@ -5,11 +5,10 @@ arrived; it answers with a micro-batch or with the moment to ask again.
 
 The cost of a batch is what the device computes, padding included: ``rows * longest`` tokens.
 The first delivery in a lane is always in the batch that the lane leads, so nobody starves: one
-with ``k`` others before it leaves with the ``k+1``-th of them, at the latest. Its neighbours in
-length fill the batch while they lower what a real token costs: the padding that they bring is
-weighed against the forward that they save.
-
-Who is first is fair by tokens among tenants, and by age within one.
+with ``k`` others before it leaves with the ``k+1``-th of them, at the latest. First is the oldest;
+among several tenants the turn goes round, fair by tokens. Neighbours in length fill the batch while
+they lower what a real token costs: the padding that they bring is weighed against the forward
+that they save.
 """
 
 from collections.abc import Collection, Sequence
@@ -86,8 +85,7 @@ class Batcher:
     def discard(self, entries: Collection[EntryId]) -> None:
         """Forget deliveries whose lease was lost."""
         for lane in self._waiting.values():
-            for entry in entries:
-                lane.remove(entry)
+            lane.remove(entries)
 
     def lower_ceiling(self, tokens: int) -> None:
         """Remember that a batch of this cost did not fit the device."""
@@ -113,8 +111,7 @@ class Batcher:
         leader_lane = self._leading_lane()
         batch = self._fill(leader_lane)
         self._account(leader_lane)
-        for delivery in batch:
-            self._waiting[delivery.lane].remove(delivery.entry)
+        self.discard([delivery.entry for delivery in batch])
         return batch
 
     def _has_a_full_batch(self) -> bool:
@@ -142,7 +139,7 @@ class Batcher:
                 self._bulk_credit -= 1.0
 
     def _fill(self, leader_lane: Lane) -> list[Delivery]:
-        first = self._waiting[leader_lane].first()
+        first = self._waiting[leader_lane].in_order()[0]
         batch, cost = [first], self._cost(first)
         for lane in (Lane.INTERACTIVE, Lane.BULK):
             others = [one for one in self._waiting[lane].in_order() if one is not first]

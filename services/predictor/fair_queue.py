@@ -1,6 +1,6 @@
 """Who is next among deliveries of several tenants: fair by tokens. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from shared.contract import Delivery, EntryId, Tenant
@@ -47,26 +47,15 @@ class FairQueue:
         self._waiting[delivery.entry] = Waiting(delivery, now, start)
         self.tokens += delivery.tokens
 
-    def remove(self, entry: EntryId) -> None:
-        """Its turn has come, or it is no longer ours."""
-        left = self._waiting.pop(entry, None)
-        if left is None:
-            return
-        self.tokens -= left.delivery.tokens
+    def remove(self, entries: Collection[EntryId]) -> None:
+        """Their turn has come, or they are lost; the queue moves on to who is first now."""
+        for entry in entries:
+            left = self._waiting.pop(entry, None)
+            self.tokens -= left.delivery.tokens if left else 0
+        self._now = min((one.start for one in self), default=0)
         if not self._waiting:
             self._ends.clear()
-            self._now = 0
-
-    def first(self) -> Delivery:
-        """Whose turn it is: the queue is there now."""
-        first = min(self, key=_start)
-        self._now = first.start
-        return first.delivery
 
     def in_order(self) -> list[Delivery]:
         """All that wait, the first in front; the older one where two are equal."""
-        return [one.delivery for one in sorted(self, key=_start)]
-
-
-def _start(waiting: Waiting) -> int:
-    return waiting.start
+        return [one.delivery for one in sorted(self, key=lambda one: one.start)]
