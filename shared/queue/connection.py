@@ -42,6 +42,7 @@ def connect(url: str) -> Redis:
         protocol=2,
         socket_timeout=_SOCKET_TIMEOUT_S,
         socket_connect_timeout=2.0,
+        max_connections=_MOST_CONNECTIONS,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,
     )
@@ -51,19 +52,25 @@ def connect(url: str) -> Redis:
 
 
 class _Client(Redis):
-    """redis-py's client with its commands, each sent over a :class:`Line` of its own."""
+    """redis-py's client with its commands, each sent over a :class:`Line` of its own.
+
+    Pipelines go redis-py's way, over connections of its pool.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._lines: set[Line] = set()
         self._free: list[Line] = []
+        self._connecting = 0
+        self._closed = False
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send one command; the answer as redis-py's callback for it makes it."""
         name, *words = args
         line = await self._take()
+        limit_s = self.connection_pool.connection_kwargs["socket_timeout"]
         try:
-            answer = await line.call((*name.split(), *words), limit_s=_SOCKET_TIMEOUT_S)
+            answer = await line.call((*name.split(), *words), limit_s=limit_s)
         finally:
             if line.closed:
                 self._lines.discard(line)
@@ -80,16 +87,28 @@ class _Client(Redis):
             if not line.closed:
                 return line
             self._lines.discard(line)
-        if len(self._lines) >= _MOST_CONNECTIONS:
-            raise exceptions.MaxConnectionsError(f"{_MOST_CONNECTIONS} calls are under way")
+        most = self.connection_pool.max_connections
+        if len(self._lines) + self._connecting >= most:
+            raise exceptions.MaxConnectionsError(f"{most} calls are under way")
+        self._connecting += 1
+        try:
+            return await self._open_line()
+        finally:
+            self._connecting -= 1
+
+    async def _open_line(self) -> Line:
         connection = self.connection_pool.make_connection()  # type: ignore[no-untyped-call]
         await connection.connect()
         line = Line(connection)
+        if self._closed:
+            line.close()
+            raise exceptions.ConnectionError("this client was closed")
         self._lines.add(line)
         return line
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Close every line; what is under way fails."""
+        self._closed = True
         for line in self._lines:
             line.close()
         await super().aclose(close_connection_pool)

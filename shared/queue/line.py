@@ -66,9 +66,11 @@ class Line(asyncio.Protocol):
         except exceptions.InvalidResponse as exc:
             self._fail(exceptions.ConnectionError(f"this is not what Redis speaks: {exc}"))
             return
-        if answer is _NOTHING_YET or self._answer is None or self._answer.done():
+        if answer is _NOTHING_YET:
             return
-        if isinstance(answer, Exception):
+        if self._answer is None or self._answer.done() or self._reader.has_data():
+            self._fail(exceptions.ConnectionError("Redis has said more than it was asked"))
+        elif isinstance(answer, Exception):
             self._answer.set_exception(answer)
         else:
             self._answer.set_result(answer)
