@@ -21,6 +21,7 @@ from shared.errors import Draining, RequestRejected
 
 Row = Encoded | RequestRejected
 
+LOOP_TEXTS: Final = 8
 LOOP_CHARACTERS: Final = 256
 """So many are encoded without a thread, in 0.2 ms: docs/adr/0007-short-texts-on-the-loop.md."""
 
@@ -101,11 +102,16 @@ class PreprocessPool:
     def _start(self) -> None:
         self._starting = False
         while self._idle and not self._closed and (batch := self._backlog.take()):
-            if self._idle == self._threads and _characters(batch) <= self._loop_characters:
-                self._hand_out(batch, encode_together(batch))
-            else:
-                self._idle -= 1
-                self._submit(batch, asyncio.get_running_loop())
+            if self._idle == self._threads and self._is_little(batch):
+                self._hand_out(batch, _encode_here(batch))
+                self._start_soon()  # not one little after another: the loop has others to serve
+                return
+            self._idle -= 1
+            self._submit(batch, asyncio.get_running_loop())
+
+    def _is_little(self, batch: list[Slice]) -> bool:
+        texts = [text for piece in batch for text in piece.texts]
+        return len(texts) <= LOOP_TEXTS and sum(map(len, texts)) <= self._loop_characters
 
     def _submit(self, batch: list[Slice], loop: asyncio.AbstractEventLoop) -> None:
         running = self._executor.submit(encode_together, batch)
@@ -123,8 +129,12 @@ class PreprocessPool:
                 answer.add(piece.start, rows)
 
 
-def _characters(batch: Sequence[Slice]) -> int:
-    return sum(len(text) for piece in batch for text in piece.texts)
+def _encode_here(batch: Sequence[Slice]) -> list[list[Row] | BaseException]:
+    """On the loop; what a thread would have died of is its requests' answer."""
+    try:
+        return encode_together(batch)
+    except BaseException as dead:  # noqa: BLE001 -- a panic in Rust is no Exception
+        return [dead] * len(batch)
 
 
 def encode_together(batch: Sequence[Slice]) -> list[list[Row] | BaseException]:

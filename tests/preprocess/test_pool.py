@@ -203,6 +203,15 @@ async def test_an_idle_pool_encodes_a_little_text_without_a_thread(
     assert (codec.threads == [threading.get_ident()]) is on_the_loop
 
 
+async def test_many_texts_are_no_little_text_however_short() -> None:
+    pool, codec = PreprocessPool(1, loop_characters=100), Turnstile()
+
+    await pool.encode(codec, ["x"] * 20, truncate=False)
+
+    pool.close()
+    assert threading.get_ident() not in codec.threads
+
+
 async def test_while_a_thread_works_a_little_text_waits_for_one() -> None:
     pool, codec = PreprocessPool(2, loop_characters=10), Turnstile()
     codec.open.clear()
