@@ -120,10 +120,6 @@ class Predictor:
             patience=patience,
             metrics=metrics,
         )
-
-        def begun() -> list[EntryId]:
-            return [entry for entry in leases if entry not in batcher]
-
         if not await self._reached(consumer):
             await redis.aclose()
             return 0
@@ -138,11 +134,11 @@ class Predictor:
         try:
             beat_s = min(_HEARTBEAT_S, shared.lease_ms / 3e3)
             beating = _heartbeat(queue, patience, pace, every_s=beat_s)
-            draining = self._bound_the_drain(patience, begun)
+            draining = self._bound_the_drain(patience, worker.begun)
             return await self._work(worker, keeping, beating, draining)
         finally:
             self._not_ready = "draining"
-            await _leave(queue, begun=begun())
+            await _leave(queue, begun=worker.begun())
             device.close()
             await redis.aclose()
 

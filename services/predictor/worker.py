@@ -25,7 +25,7 @@ from services.predictor.metrics import Metrics
 from services.predictor.patience import Patience
 from services.predictor.publish import Publisher, settlements_of
 from services.predictor.rows import Place, Row, open_rows
-from shared.contract import Delivery, Failure, Outcome
+from shared.contract import Delivery, EntryId, Failure, Outcome
 from shared.errors import DecodeError, PredictionFailed
 from shared.queue.deliveries import Begun, DeliveryQueue, Settlement
 
@@ -86,6 +86,11 @@ class Worker:
                 while self._suspects and not stop.is_set():
                     await self._next_suspect_alone()
             await self._quiet()  # what is begun is settled, the rest is left to be handed back
+
+    def begun(self) -> list[EntryId]:
+        """What is held and begun, or being begun: not in the window, and no suspect that waits."""
+        suspects = {suspect.entry for suspect in self._suspects}
+        return [e for e in self._leases if e not in self._batcher and e not in suspects]
 
     async def _one_round(self, tasks: asyncio.TaskGroup) -> None:
         if not len(self._batcher):

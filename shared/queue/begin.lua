@@ -11,6 +11,7 @@
 --   {'suspect'}                    begin it again, alone
 --   {'gone'}                       finished, expired, canceled or unknown: acknowledged
 --   {'lost'}                       another worker holds it now
+--   {'error', why}                 nothing of it was begun
 --
 -- Safe to repeat: the same worker gets the same attempt number.
 

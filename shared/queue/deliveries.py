@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
@@ -36,8 +37,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 FIRST_CURSOR: Final = "0-0"
 _SILENT_MS: Final = 60_000
-_NUMBERS: Final = frozenset({b"at", b"chunk", b"rows", b"tokens", b"longest"})
-_NAMES: Final = _NUMBERS | {b"job", b"tenant"}
+_MOST: Final = 1 << 53  # what Lua's numbers hold exactly
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ class BeginAnswer(msgspec.Struct, frozen=True):
     suspects: tuple[Delivery, ...]
     """Begun before by a process that did not finish them: begin each again, alone."""
     dropped: tuple[Delivery, ...]
-    """Ended, expired or now another worker's: nothing is left to do here."""
+    """Ended, expired, another worker's by now, or not to be begun: nothing is left to do here."""
     queued_tokens: int
     """Not acknowledged, in both lanes, what workers hold included."""
     bulk_tokens: int
@@ -311,39 +311,47 @@ class DeliveryQueue:
         self, entries: Iterable[tuple[Lane, tuple[bytes, dict[bytes, bytes]]]]
     ) -> list[Delivery]:
         """Deliveries of entries that have fields, with the payloads that are kept apart."""
-        filled = [(lane, entry, fields) for lane, (entry, fields) in entries if fields]
-        known = [one for one in filled if _is_ours(one[2])]
-        if len(known) < len(filled):
-            await self._drop_foreign([one for one in filled if not _is_ours(one[2])])
-        apart = [fields for _, _, fields in known if b"payload" not in fields]
+        deliveries: list[Delivery] = []
+        apart: dict[str, int] = {}
+        for lane, (entry, fields) in entries:
+            try:
+                delivery = _delivery(lane, entry, fields)
+            except (KeyError, ValueError):
+                if fields:
+                    await self._drop_foreign(lane, entry, fields)
+                continue
+            if b"payload" not in fields:
+                apart[_payload_key(delivery)] = len(deliveries)
+            deliveries.append(delivery)
         if apart:
-            names = [_payload_key(fields) for fields in apart]
             with speaking_to_redis("read payloads"):
-                payloads: Any = await self._redis.mget(names)
-            for fields, payload in zip(apart, payloads, strict=True):
-                fields[b"payload"] = payload or b""  # acknowledged meanwhile: begin will say so
-        return [_delivery(lane, entry, fields) for lane, entry, fields in known]
+                payloads: Any = await self._redis.mget(list(apart))
+            for place, payload in zip(apart.values(), payloads, strict=True):
+                # None: acknowledged meanwhile, begin will say so
+                deliveries[place] = replace(deliveries[place], payload=payload or b"")
+        return deliveries
 
-    async def _drop_foreign(self, entries: Sequence[tuple[Lane, bytes, object]]) -> None:
-        """Acknowledge what no submit has written: it would end every worker that reads it."""
-        for lane, entry, _ in entries:
-            log.error("entry is not one of ours, dropped", entry=entry.decode(), lane=lane)
-            with speaking_to_redis("drop an entry"):
+    async def _drop_foreign(self, lane: Lane, entry: bytes, fields: dict[bytes, bytes]) -> None:
+        """Acknowledge what no submit has written: it would end every worker that reads it.
+
+        An entry of a job that there is may be a newer version's: it is left to its workers.
+        """
+        job = JobId(fields.get(b"job", b"").decode(errors="replace"))
+        with speaking_to_redis("drop an entry"):
+            known = bool(await self._redis.exists(keys.job(job)))
+            if not known:
                 await self._redis.xack(keys.stream(self._model, lane), keys.group(lane), entry)
+        log.error(
+            "cannot read an entry", entry=entry.decode(), lane=lane, job=job, dropped=not known
+        )
 
 
 def _fields(flat: Sequence[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _is_ours(fields: dict[bytes, bytes]) -> bool:
-    return fields.keys() >= _NAMES and all(fields[name].isdigit() for name in _NUMBERS)
-
-
-def _payload_key(fields: dict[bytes, bytes]) -> str:
-    return keys.payload(
-        JobId(fields[b"job"].decode()), int(fields[b"chunk"]), submitted_us=int(fields[b"at"])
-    )
+def _payload_key(delivery: Delivery) -> str:
+    return keys.payload(delivery.job, delivery.chunk, submitted_us=delivery.submitted_us)
 
 
 def _stream_id(entry: EntryId) -> str:
@@ -351,18 +359,26 @@ def _stream_id(entry: EntryId) -> str:
 
 
 def _delivery(lane: Lane, entry: bytes, fields: dict[bytes, bytes]) -> Delivery:
+    """Raises: KeyError, ValueError: this is no entry of ours."""
+
+    def number(name: bytes) -> int:
+        value = int(fields[name])
+        if not 0 <= value < _MOST:
+            raise ValueError(value)
+        return value
+
     return Delivery(
         entry=EntryId(f"{lane}/{entry.decode()}"),
         lane=lane,
         job=JobId(fields[b"job"].decode()),
-        chunk=int(fields[b"chunk"]),
-        rows=int(fields[b"rows"]),
-        tokens=int(fields[b"tokens"]),
-        longest=int(fields[b"longest"]),
+        chunk=number(b"chunk"),
+        rows=number(b"rows"),
+        tokens=number(b"tokens"),
+        longest=number(b"longest"),
         tenant=Tenant(fields[b"tenant"].decode()),
-        payload=fields[b"payload"],
+        payload=fields.get(b"payload", b""),
         trace=fields.get(b"trace", b"").decode(),
-        submitted_us=int(fields[b"at"]),
+        submitted_us=number(b"at"),
     )
 
 

@@ -8,6 +8,7 @@
 --   {'repeat'}   recorded before
 --   {'gone'}     the job had ended: acknowledged, dropped
 --   {'stale'}    a newer attempt owns the chunk, or a whole one is not whole: refused, nothing acknowledged
+--   {'error', why} nothing of it was recorded
 
 allow_at_maxmemory()
 return each(request.settlements, function(s)

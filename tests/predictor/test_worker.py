@@ -228,7 +228,7 @@ async def test_suspects_that_are_not_begun_are_left_to_others_when_the_worker_dr
         made.stop.set()
 
     assert made.backend.batches == [["first"], ["!wait 300"]]
-    assert await made.queue.hand_back() == 2
+    assert await made.queue.hand_back(made.worker.begun()) == 2
     done, running = State.SUCCEEDED, State.RUNNING
     assert [r.state for r in await client.records(ids)] == [done, done, running, running]
 
@@ -353,7 +353,7 @@ async def test_a_lingering_worker_sleeps_while_its_device_works(
 async def test_who_comes_while_an_idle_worker_lingers_joins_the_batch(
     client: QueueClient, station: MakeStation
 ) -> None:
-    made = station(linger_s=0.5)
+    made = station(linger_s=2.0)
     async with made.working():
         ids = await client.ask_each(["first"])
         await asyncio.sleep(0.1)
