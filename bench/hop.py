@@ -1,7 +1,8 @@
 """What the service adds to one request at a time: HTTP, queue and back, against no server.
 
 The shipped model, one client. In turn with a process that tokenizes and computes the same
-texts itself; the difference of the medians is the hop.
+texts itself, a second each: the pace of a machine changes within minutes by more than the
+hop. The difference of a pair's medians is its hop, the median of all pairs is the figure.
 """
 
 from typing import Final
@@ -9,7 +10,7 @@ from typing import Final
 from bench import models
 from bench.client import LoadSpec, Request
 from bench.cluster import HOST, cluster
-from bench.inprocess import Spec, run_inprocess
+from bench.inprocess import Spec, inprocess
 from bench.load import figures, run_load
 from bench.plan import Figures, Measured, Plan, medians, quantile
 from bench.serve import expected
@@ -18,22 +19,25 @@ from bench.texts import texts
 
 MOST_HOP_MS: Final = 1.5
 
+PAIRS: Final = 10
+"""In a run."""
+
 _SEED: Final = 11
 
 
 def measure(plan: Plan) -> Measured:
-    """Medians of several runs, each of a run in-process and one over HTTP."""
+    """Medians of many pairs, each in-process and over HTTP."""
     environ = {
         "PENSTOCK_MODELS": models.repository(plan.cache),
         "PENSTOCK_MODEL": models.SHIPPED,
     }
     tokenizer = models.folder_of(models.SHIPPED, plan.cache) / "tokenizer.json"
-    asked = texts(tokenizer, plan.size(1_000, 100), seed=_SEED)
+    asked = texts(tokenizer, plan.size(200, 50), seed=_SEED)
     spec = Spec(str(plan.cache), models.SHIPPED, asked, alone=True, batch_tokens=[], pack=True)
     runs: list[Figures] = []
-    with cluster(plan.cache, "hop", environ=environ) as running:
-        for _ in range(plan.runs):
-            told = run_inprocess(spec)
+    with cluster(plan.cache, "hop", environ=environ) as running, inprocess(spec) as compute:
+        for _ in range(plan.runs * plan.size(PAIRS, 1)):
+            told = compute()
             load = run_load(
                 running,
                 LoadSpec(
@@ -41,7 +45,7 @@ def measure(plan: Plan) -> Measured:
                     port=running.port,
                     path="/predict",
                     connections=1,
-                    warm=plan.size(100, 20),
+                    warm=20,
                     timed=len(asked),
                     requests=[
                         Request({"inputs": text}, expected(output))

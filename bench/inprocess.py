@@ -1,15 +1,16 @@
 """The limit: the same texts through the same code in one process, with no server around it.
 
 ``python -m bench.inprocess SPEC`` is a process of its own, so that it has all cores and its own
-threads. It tokenizes, collates and computes with the parts that the service is made of, and
-tells, as JSON, what that took.
+threads. It tokenizes, collates and computes with the parts that the service is made of, once for
+each line on its standard input, and tells, as a line of JSON, what that took.
 """
 
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,13 +66,30 @@ class Told(msgspec.Struct, frozen=True):
 
 
 def run_inprocess(spec: Spec) -> Told:
-    """Run one spec in a process of its own."""
+    """Run one spec once."""
+    with inprocess(spec) as compute:
+        return compute()
+
+
+@contextmanager
+def inprocess(spec: Spec) -> Iterator[Callable[[], Told]]:
+    """A process that is ready to run one spec, as often as the function is called."""
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
         file = Path(folder) / "spec.json"
         file.write_bytes(msgspec.json.encode(spec))
         command = tethered([sys.executable, "-m", "bench.inprocess", str(file)])
-        told = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-        return msgspec.json.decode(told.stdout, type=Told)
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            to_it, from_it = process.stdin, process.stdout
+
+            def compute() -> Told:
+                to_it.write(b"go\n")
+                to_it.flush()
+                return msgspec.json.decode(from_it.readline(), type=Told)
+
+            yield compute
+            to_it.close()
 
 
 def alone(codec: Codec, backend: Backend, texts: Sequence[str]) -> tuple[list[float], list[Any]]:
@@ -130,13 +148,19 @@ def _row(encoded: object) -> Row:
 
 
 def main() -> None:
-    """Load, warm up, compute, tell."""
+    """Load, warm up; compute and tell whenever a line says so."""
     spec = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Spec)
     folders = [Path(spec.cache) / "models", SHIPPED_FOLDER]
     model = open_repository(folders, spec.model, weights=True).default
     codec = open_codec(model)
     backend = load_backend(model, device="auto", dtype="auto", threads=0, pack=spec.pack)
     backend.warm_up()
+    for _ in sys.stdin:
+        sys.stdout.buffer.write(msgspec.json.encode(_told(spec, codec, backend)) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+def _told(spec: Spec, codec: Codec, backend: Backend) -> Told:
     cpu_before_s = time.process_time()
     encoded = codec.encode(spec.texts, truncate=True)
     tokenize_cpu_us = (time.process_time() - cpu_before_s) * 1e6 / len(spec.texts)
@@ -152,8 +176,7 @@ def main() -> None:
         one, outputs = batched(codec, backend, rows, batch_tokens=batch_tokens)
         passes.append(one)
     tokens = [row.length for row in rows]
-    told = Told(outputs, tokens, round(tokenize_cpu_us, 1), latencies_ms, passes)
-    sys.stdout.buffer.write(msgspec.json.encode(told))
+    return Told(outputs, tokens, round(tokenize_cpu_us, 1), latencies_ms, passes)
 
 
 if __name__ == "__main__":
