@@ -4,9 +4,8 @@ Packed where :mod:`services.predictor.backends.packing` can, else padded. Weight
 safetensors; no pickle, no code from the model's folder.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from time import perf_counter
 from typing import Final
 
 import numpy as np
@@ -31,9 +30,6 @@ _DTYPES: Final = {
     "float16": torch.float16,
 }
 
-_SMALL_TOKENS: Final = 64
-_TRIALS: Final = 5
-_WORTH_A_CORE: Final = 1.3
 _TRIAL_LENGTHS: Final = (3, 7, 5)
 _TRIAL_TOLERANCE: Final = 1e-4
 
@@ -47,9 +43,8 @@ class TorchTextClassifier:
         self, spec: ModelSpec, *, device: str, dtype: str, threads: int, pack: bool = True
     ) -> None:
         transformers_logging.disable_progress_bar()
-        self._threads = threads or torch.get_num_threads()
-        self._small_threads = self._threads
-        torch.set_num_threads(self._threads)
+        if threads:
+            torch.set_num_threads(threads)
         self._spec = spec
         self._device = _choose_device(device)
         self.device = str(self._device)
@@ -87,26 +82,10 @@ class TorchTextClassifier:
         for length in _WARM_UP_LENGTHS:
             for rows in (1, 8):
                 self.forward(self._made_up(rows, length))
-        if self._device.type == "cpu":
-            self._choose_small_threads()
 
     def _made_up(self, rows: int, length: int) -> Prepared:
         ids = np.full(min(length, self._spec.max_tokens), self._spec.pad_id, dtype=np.int32)
         return self.prepare([Row({"input_ids": ids})] * rows)
-
-    def _choose_small_threads(self) -> None:
-        """One thread for small batches, unless more are clearly faster.
-
-        A small model gains nothing from a second core, which the gateway on the same machine
-        needs: bench/README.md, "hop".
-        """
-        small = self._made_up(1, _SMALL_TOKENS // 2)
-        seconds: dict[int, float] = {}
-        for threads in {1, self._threads}:
-            self._small_threads = threads
-            seconds[threads] = min(_timed(self.forward, small) for _ in range(_TRIALS))
-        one_will_do = seconds[1] <= _WORTH_A_CORE * seconds[self._threads]
-        self._small_threads = 1 if one_will_do else self._threads
 
     def prepare(self, rows: Sequence[Row]) -> Prepared:
         """Lay the rows end to end or, where that is not possible, collate them."""
@@ -132,8 +111,6 @@ class TorchTextClassifier:
         return [_outcome(row, finite=bool(ok)) for row, ok in zip(logits, finite, strict=True)]
 
     def _logits(self, prepared: Prepared) -> torch.Tensor:
-        small = _tokens(prepared) <= _SMALL_TOKENS
-        torch.set_num_threads(self._small_threads if small else self._threads)
         if isinstance(prepared, Packed):
             assert self._packing is not None
             return self._packing.logits(prepared)
@@ -142,17 +119,6 @@ class TorchTextClassifier:
         }
         answer: torch.Tensor = self._model(**inputs).logits
         return answer
-
-
-def _tokens(prepared: Prepared) -> int:
-    inputs = prepared.inputs if isinstance(prepared, Packed) else prepared
-    return inputs["input_ids"].numel()
-
-
-def _timed(forward: Callable[[Prepared], object], prepared: Prepared) -> float:
-    started_at = perf_counter()
-    forward(prepared)
-    return perf_counter() - started_at
 
 
 def _outcome(logits: "np.ndarray[tuple[int], np.dtype[np.float32]]", *, finite: bool) -> Outcome:
