@@ -65,12 +65,14 @@ def _folders(value: object) -> object:
     return [part for part in value.split(":") if part] if isinstance(value, str) else value
 
 
-class SharedSettings(BaseSettings):
-    """What the gateway, the predictor and ``make run`` must agree on."""
+class FrozenSettings(BaseSettings):
+    """From the environment, frozen, and never quoted in an error; each kind has its prefix."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="PENSTOCK_", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
-    )
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, hide_input_in_errors=True)
+
+
+class SharedSettings(FrozenSettings, env_prefix="PENSTOCK_"):
+    """What the gateway, the predictor and ``make run`` must agree on."""
 
     redis_url: Annotated[SecretStr, Takes(_REDIS_URL), AfterValidator(_redis_url)] = Field(
         SecretStr("redis://127.0.0.1:6379/0"), description="the Redis that holds the queue"

@@ -1,23 +1,15 @@
-"""The gateway's settings: read once, in ``app``, and frozen afterwards."""
+"""The gateway's settings: read once, in ``__main__``, and frozen afterwards."""
 
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.settings import SharedSettings
+from shared.settings import FrozenSettings, SharedSettings
 from shared.settings_words import Takes
 
 
-class GatewaySettings(BaseSettings):
+class GatewaySettings(FrozenSettings, env_prefix="PENSTOCK_GATEWAY_"):
     """How one gateway listens, what it admits and how long it waits."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="PENSTOCK_GATEWAY_",
-        frozen=True,
-        env_ignore_empty=True,
-        hide_input_in_errors=True,
-    )
 
     shared: SharedSettings = Field(default_factory=SharedSettings)
 

@@ -3,20 +3,12 @@
 from pathlib import Path
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.settings import SharedSettings
+from shared.settings import FrozenSettings, SharedSettings
 
 
-class LocalSettings(BaseSettings):
+class LocalSettings(FrozenSettings, env_prefix="PENSTOCK_LOCAL_"):
     """What is started on one machine; the parts read their own settings themselves."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="PENSTOCK_LOCAL_",
-        frozen=True,
-        env_ignore_empty=True,
-        hide_input_in_errors=True,
-    )
 
     shared: SharedSettings = Field(default_factory=SharedSettings)
 

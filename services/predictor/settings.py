@@ -1,23 +1,15 @@
-"""The predictor's settings: read once, in ``worker``, and frozen afterwards."""
+"""The predictor's settings: read once, in ``__main__``, and frozen afterwards."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.settings import SharedSettings
+from shared.settings import FrozenSettings, SharedSettings
 from shared.settings_words import Takes
 
 
-class PredictorSettings(BaseSettings):
+class PredictorSettings(FrozenSettings, env_prefix="PENSTOCK_PREDICTOR_"):
     """What one predictor computes on, and how it forms micro-batches."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="PENSTOCK_PREDICTOR_",
-        frozen=True,
-        env_ignore_empty=True,
-        hide_input_in_errors=True,
-    )
 
     shared: SharedSettings = Field(default_factory=SharedSettings)
 
