@@ -11,7 +11,7 @@ they lower what a real token costs: the padding that they bring is weighed again
 that they save.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from services.predictor.fair_queue import FairQueue
@@ -139,12 +139,12 @@ class Batcher:
                 self._bulk_credit -= 1.0
 
     def _fill(self, leader_lane: Lane) -> list[Delivery]:
-        first = self._waiting[leader_lane].in_order()[0]
+        waiting = {lane: queue.in_order() for lane, queue in self._waiting.items()}
+        first = waiting[leader_lane].pop(0)
         batch, cost = [first], self._cost(first)
-        for lane in (Lane.INTERACTIVE, Lane.BULK):
-            others = [one for one in self._waiting[lane].in_order() if one is not first]
+        for others in waiting.values():
             if not self._policy.packed:
-                others = _nearest(others, length=first.longest)
+                others.sort(key=lambda one: abs(one.longest - first.longest))  # keeps turns in ties
             for delivery in others:
                 grown = cost.plus(delivery)
                 if self._fits(grown) and self._worth_it(cost, grown):
@@ -165,8 +165,3 @@ class Batcher:
         return grown.real_tokens * (fixed + cost.tokens) >= cost.real_tokens * (
             fixed + grown.tokens
         )
-
-
-def _nearest(deliveries: Sequence[Delivery], *, length: int) -> list[Delivery]:
-    """By distance in length from ``length``; whose turn is first where that is equal."""
-    return sorted(deliveries, key=lambda delivery: abs(delivery.longest - length))

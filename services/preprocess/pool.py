@@ -23,7 +23,7 @@ Row = Encoded | RequestRejected
 
 LOOP_TEXTS: Final = 8
 LOOP_CHARACTERS: Final = 256
-"""So many are encoded without a thread, in 0.2 ms: docs/adr/0007-short-texts-on-the-loop.md."""
+"""So many are encoded without a thread: docs/adr/0007-short-texts-on-the-loop.md."""
 
 
 @dataclass(slots=True, eq=False)
@@ -103,7 +103,7 @@ class PreprocessPool:
         self._starting = False
         while self._idle and not self._closed and (batch := self._backlog.take()):
             if self._idle == self._threads and self._is_little(batch):
-                self._hand_out(batch, _encode_here(batch))
+                self._hand_out(batch, encode_together(batch))
                 self._start_soon()  # not one little after another: the loop has others to serve
                 return
             self._idle -= 1
@@ -119,22 +119,13 @@ class PreprocessPool:
 
     def _finish(self, batch: list[Slice], done: Future[list[list[Row] | BaseException]]) -> None:
         self._idle += 1
-        dead = done.exception()
-        self._hand_out(batch, done.result() if dead is None else [dead] * len(batch))
+        self._hand_out(batch, done.result())
         self._start()
 
     def _hand_out(self, batch: list[Slice], parts: Sequence[list[Row] | BaseException]) -> None:
         for piece, rows in zip(batch, parts, strict=True):
             if answer := self._answers.get(piece.ask):
                 answer.add(piece.start, rows)
-
-
-def _encode_here(batch: Sequence[Slice]) -> list[list[Row] | BaseException]:
-    """On the loop; what a thread would have died of is its requests' answer."""
-    try:
-        return encode_together(batch)
-    except BaseException as dead:  # noqa: BLE001 -- a panic in Rust is no Exception
-        return [dead] * len(batch)
 
 
 def encode_together(batch: Sequence[Slice]) -> list[list[Row] | BaseException]:
@@ -147,7 +138,7 @@ def encode_together(batch: Sequence[Slice]) -> list[list[Row] | BaseException]:
     try:
         rows = ask.codec.encode(texts, truncate=ask.truncate)
         assert len(rows) == len(texts), f"{len(texts)} texts became {len(rows)} rows"
-    except Exception as error:  # noqa: BLE001 -- it is raised where its request is awaited
+    except BaseException as error:  # noqa: BLE001 -- raised where it is awaited; a panic in Rust too
         if len(batch) == 1:
             return [error]
         return [encode_together([piece])[0] for piece in batch]
