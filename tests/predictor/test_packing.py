@@ -10,7 +10,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from services.predictor.backends.torch_text import TorchTextClassifier
 from services.predictor.rows import Row
 from shared.contract import ModelKey, Success
-from shared.model_spec import ModelSpec, Scoring, Task
+from shared.model_spec import ModelSpec
+from tests.specs import classifier as classifier_spec
 
 SIZES = {
     "vocab_size": 60,
@@ -35,21 +36,12 @@ def build(family: str, folder: Path) -> ModelSpec:
         for parameter in model.parameters():
             parameter.normal_(0, 0.2)  # answers that differ by more than rounding
     model.save_pretrained(folder)
-    return ModelSpec(
+    return classifier_spec(
         key=ModelKey(family, "1"),
-        task=Task.TEXT_CLASSIFICATION,
-        backend="torch",
         folder=folder,
         labels=("a", "b", "c"),
-        scoring=Scoring.SOFTMAX,
         max_tokens=60,
-        max_characters=4_096,
         pad_id=model.config.pad_token_id or 0,
-        sample="",
-        max_queue_ms=None,
-        description="",
-        licence="",
-        options={},
     )
 
 

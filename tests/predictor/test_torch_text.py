@@ -12,7 +12,7 @@ from services.predictor.backends.torch_text import TorchTextClassifier
 from services.predictor.rows import Row
 from shared.contract import Failure, ModelKey, Outcome, Success
 from shared.errors import PredictionFailed
-from shared.model_spec import ModelSpec, Scoring, Task
+from tests.specs import classifier as classifier_spec
 
 VOCABULARY = 50
 POISON = 49
@@ -43,21 +43,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def classifier(folder: Path) -> TorchTextClassifier:
-    spec = ModelSpec(
+    spec = classifier_spec(
         key=ModelKey("tiny", "1"),
-        task=Task.TEXT_CLASSIFICATION,
-        backend="torch",
         folder=folder,
         labels=("a", "b", "c"),
-        scoring=Scoring.SOFTMAX,
         max_tokens=64,
-        max_characters=4_096,
         pad_id=0,
-        sample="",
-        max_queue_ms=None,
-        description="",
-        licence="",
-        options={},
     )
     return TorchTextClassifier(spec, device="cpu", dtype="auto", threads=1)
 

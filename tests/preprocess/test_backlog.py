@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from services.preprocess.backlog import BATCH_CHARACTERS, BATCH_TEXTS, Ask, Backlog, Slice
 from services.preprocess.codecs import Codec
 from services.preprocess.echo import EchoCodec
-from tests.preprocess.builders import stand_in
+from tests.specs import stand_in
 
 CODEC = EchoCodec(stand_in())
 OTHER_CODEC = EchoCodec(stand_in())

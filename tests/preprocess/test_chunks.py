@@ -8,7 +8,7 @@ from services.preprocess.encoded import Encoded, rows_of
 from shared.codec import decode_rows
 from shared.contract import Column, Failure, Layout, Rows
 from shared.errors import InputTooLong, RequestRejected
-from tests.preprocess.builders import row
+from tests.specs import row
 
 REJECTED: Final = InputTooLong(600, 512)
 

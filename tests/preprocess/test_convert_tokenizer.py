@@ -5,8 +5,8 @@ from transformers import AutoTokenizer
 
 from services.preprocess.codecs import open_codec
 from shared.repository import ModelRefused, open_repository
-from tests.preprocess.builders import ids_of
 from tests.preprocess.checkpoints import CORPUS, checkpoint
+from tests.specs import ids_of
 from tools.convert_tokenizer import main
 
 

@@ -7,7 +7,7 @@ from services.preprocess.echo import EchoCodec
 from services.preprocess.encoded import Encoded
 from shared.contract import Success, Tensor
 from shared.errors import DecodeError, InputTooLong, InvalidRequest
-from tests.preprocess.builders import stand_in
+from tests.specs import stand_in
 
 
 def echoed(row: object) -> Success:

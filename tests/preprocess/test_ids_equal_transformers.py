@@ -14,8 +14,8 @@ from services.preprocess.encoded import Encoded
 from shared.errors import InputTooLong
 from shared.model_spec import ModelSpec
 from shared.repository import open_repository
-from tests.preprocess.builders import ids_of
 from tests.preprocess.checkpoints import CORPUS, FAMILIES, POSITIONS, checkpoint, rewrite
+from tests.specs import ids_of
 
 AWKWARD: Final = [
     "",

@@ -10,7 +10,7 @@ from services.preprocess.encoded import Encoded
 from services.preprocess.pool import PreprocessPool
 from shared.contract import Success
 from shared.errors import Draining, InputTooLong, RequestRejected
-from tests.preprocess.builders import stand_in
+from tests.specs import stand_in
 
 LIMIT_S = 5
 

@@ -9,7 +9,7 @@ from services.preprocess.scores import answer, logits_of, sigmoid, softmax
 from shared.contract import Success, Tensor
 from shared.errors import DecodeError, PredictionFailed
 from shared.model_spec import Scoring
-from tests.preprocess.builders import logits
+from tests.specs import logits
 
 LABELS = ("bad", "fair", "good")
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)

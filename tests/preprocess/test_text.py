@@ -12,7 +12,7 @@ from services.preprocess.text import TextCodec
 from services.preprocess.tokenizer import TextTokenizer, open_tokenizer
 from shared.errors import InputTooLong, InvalidRequest, RequestRejected
 from shared.model_spec import ModelRefused
-from tests.preprocess.builders import classifier, ids_of, logits
+from tests.specs import classifier, ids_of, logits
 
 FamilyFolder = Callable[[str], Path]
 WORDS = {"<unk>": 0, "good": 1, "bad": 2, "film": 3, "<cls>": 4}
