@@ -30,6 +30,10 @@ BATCH_TOKENS: Final = (256, 512, 1_024, 2_048)
 _WARM: Final = 20
 
 
+class ComputeFailed(Exception):
+    """The process ended; why is on standard error."""
+
+
 class Spec(msgspec.Struct, frozen=True):
     """What to compute: ``alone`` takes the texts one by one, else they are sorted and batched."""
 
@@ -86,10 +90,12 @@ def inprocess(spec: Spec) -> Iterator[Callable[[], Told]]:
             def compute() -> Told:
                 to_it.write(b"go\n")
                 to_it.flush()
-                return msgspec.json.decode(from_it.readline(), type=Told)
+                told = from_it.readline()
+                if not told:
+                    raise ComputeFailed("the in-process limit ended without a word")
+                return msgspec.json.decode(told, type=Told)
 
             yield compute
-            to_it.close()
 
 
 def alone(codec: Codec, backend: Backend, texts: Sequence[str]) -> tuple[list[float], list[Any]]:
