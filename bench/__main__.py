@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from bench import gateway_cpu, hop, memory, scale, serve, simulate
+from bench import gateway_cpu, hop, memory, redis_call, scale, serve, simulate
 from bench.plan import Measurement, Plan
 from bench.results import machine, save, tables
 
@@ -14,6 +14,7 @@ MEASUREMENTS: Final[dict[str, Measurement]] = {
     "hop": hop.measure,
     "serve": serve.measure,
     "gateway-cpu": gateway_cpu.measure,
+    "redis-call": redis_call.measure,
     "memory": memory.measure,
     "scale": scale.measure,
     "simulate": simulate.measure,
