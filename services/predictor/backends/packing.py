@@ -1,7 +1,8 @@
-"""A batch as one row of all its tokens: nothing is computed for padding.
+"""A batch as one row of all its tokens: nothing is computed for padding, nor for nobody.
 
 Linear layers run over real tokens only, attention runs inside each sequence, through
-transformers' own attention registry. Whether a model can be packed is tried when it is loaded,
+transformers' own attention registry. A classifier's head reads the first token of each sequence,
+so the last layer computes no other. Whether a model can do with that is tried when it is loaded,
 not guessed from its family: its answers must be those of a padded batch.
 """
 
@@ -11,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface
@@ -19,45 +21,56 @@ from services.predictor.rows import Row
 
 _NAME: Final = "penstock_packed"
 
-Span = tuple[int, int]
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Packed:
-    """The sequences of a batch, end to end."""
+    """The sequences of a batch, end to end, and what the model's layers must know of them."""
 
     inputs: dict[str, torch.Tensor]
     """``input_ids``, ``position_ids`` and, where needed, ``token_type_ids``: [1, N] each."""
-    spans: list[Span]
-    """First token of each sequence, and the one after its last."""
+    lengths: list[int]
+    """Tokens of each sequence."""
+    starts: torch.Tensor
+    """[sequences], where the first token of each one is."""
+    before_last: torch.Tensor | None = None
+    """[1, N, D], what the last layer attends to; set once it has been reached."""
+
+
+class NotPackable(Exception):
+    """The model is built in another way than BERT and its kin."""
 
 
 class Packing:
-    """Makes one model compute packed batches."""
+    """Makes one model compute packed batches, until it is undone.
+
+    Raises:
+        NotPackable: nothing of the model was changed
+    """
 
     def __init__(self, model: PreTrainedModel) -> None:
+        last = _layers(model)[-1]
         AttentionInterface.register(_NAME, _attention)
         AttentionMaskInterface.register(_NAME, _no_mask)
         model.set_attn_implementation(_NAME)
         self._model = model
-        self._starts = torch.zeros(0, dtype=torch.long)
         base: Any = model.base_model
         # RoBERTa and its kin count positions from after the padding's id.
         self._first_position = getattr(base.embeddings, "padding_idx", -1) + 1
+        self._hooks = [last.register_forward_pre_hook(_keep_first_tokens, with_kwargs=True)]
         if getattr(base, "pooler", None) is not None:
-            self._hook = base.pooler.register_forward_pre_hook(self._first_tokens)
+            self._hooks.append(base.pooler.register_forward_pre_hook(_one_row_each))
         else:
-            self._hook = base.register_forward_hook(self._only_first_tokens)
+            self._hooks.append(base.register_forward_hook(_one_row_each_at_the_end))
 
     def undo(self, attention: str) -> None:
         """Let the model compute as before, with that implementation of attention."""
-        self._hook.remove()
+        for hook in self._hooks:
+            hook.remove()
         self._model.set_attn_implementation(attention)
 
     def prepare(self, rows: Sequence[Row]) -> Packed:
         """Lay the rows end to end."""
         lengths = [row.length for row in rows]
-        ends = np.cumsum(lengths)
         inputs = {
             "input_ids": _end_to_end([row.tensors["input_ids"] for row in rows]),
             "position_ids": _end_to_end(
@@ -67,40 +80,75 @@ class Packing:
         if any("token_type_ids" in row.tensors for row in rows):
             types = [row.tensors.get("token_type_ids", np.zeros(row.length)) for row in rows]
             inputs["token_type_ids"] = _end_to_end(types)
-        return Packed(inputs, list(zip((ends - lengths).tolist(), ends.tolist(), strict=True)))
+        starts = np.cumsum([0, *lengths[:-1]])
+        return Packed(inputs, lengths, torch.from_numpy(starts))
 
     def logits(self, packed: Packed) -> torch.Tensor:
         """[sequences, labels]."""
-        self._starts = torch.tensor([start for start, _ in packed.spans])
-        answer: torch.Tensor = self._model(**packed.inputs, packed_spans=packed.spans).logits
+        packed.before_last = None
+        answer: torch.Tensor = self._model(**packed.inputs, packed=packed).logits
         return answer
 
-    def _first_tokens(self, _module: Any, hidden: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-        """[1, N, D] to [sequences, 1, D]: a pooler takes the first token of each row."""
-        return (hidden[0][0, self._starts].unsqueeze(1),)
 
-    def _only_first_tokens(self, _module: Any, _inputs: Any, output: Any) -> Any:
-        output.last_hidden_state = output.last_hidden_state[0, self._starts].unsqueeze(1)
-        return output
+def _layers(model: PreTrainedModel) -> nn.ModuleList:
+    lists = (module for module in model.base_model.modules() if isinstance(module, nn.ModuleList))
+    for layers in lists:
+        if len(layers) == model.config.num_hidden_layers:
+            return layers
+    raise NotPackable(f"{type(model).__name__} has no list of its layers")
+
+
+def _keep_first_tokens(
+    _layer: Any, args: tuple[torch.Tensor, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[torch.Tensor, ...], dict[str, Any]]:
+    """Of the last layer's input, [1, N, D], pass [1, sequences, D] on."""
+    hidden, *others = args
+    packed = kwargs["packed"]
+    packed.before_last = hidden
+    return (hidden[:, packed.starts], *others), kwargs
+
+
+def _one_row_each(_module: Any, hidden: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+    """[1, sequences, D] to [sequences, 1, D]: a head takes the first token of each row."""
+    return (hidden[0].transpose(0, 1),)
+
+
+def _one_row_each_at_the_end(_module: Any, _inputs: Any, output: Any) -> Any:
+    output.last_hidden_state = output.last_hidden_state.transpose(0, 1)
+    return output
 
 
 def _attention(
-    _module: Any,
+    module: Any,
     query: torch.Tensor,  # [1, heads, N, D], as are the other two
     key: torch.Tensor,
     value: torch.Tensor,
     _mask: torch.Tensor | None,
     *,
-    packed_spans: Sequence[Span],
+    packed: Packed,
     scaling: float | None = None,
     **_others: Any,
 ) -> tuple[torch.Tensor, None]:
-    sizes = [end - start for start, end in packed_spans]
-    each = zip(*(torch.split(part, sizes, 2) for part in (query, key, value)), strict=True)
+    queries = packed.lengths
+    if packed.before_last is not None:
+        queries = [1] * len(packed.lengths)
+        key, value = _keys_and_values(module, packed.before_last)
+    parts = ((query, queries), (key, packed.lengths), (value, packed.lengths))
+    each = zip(*(torch.split(tensor, sizes, 2) for tensor, sizes in parts), strict=True)
     done = [
         scaled_dot_product_attention(q, k, v, scale=scaling).transpose(1, 2) for q, k, v in each
     ]
     return torch.cat(done, dim=1), None
+
+
+def _keys_and_values(module: Any, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of all tokens, [1, heads, N, D], where the module itself was given the first ones only."""
+    by_family = ("k_lin", "v_lin") if hasattr(module, "k_lin") else ("key", "value")
+    key, value = (
+        getattr(module, name)(hidden).unflatten(-1, (-1, module.attention_head_size))
+        for name in by_family
+    )
+    return key.transpose(1, 2), value.transpose(1, 2)
 
 
 def _no_mask(*_args: Any, **_kwargs: Any) -> None:

@@ -67,14 +67,16 @@ class TorchTextClassifier:
         usual = self._model.config._attn_implementation  # noqa: SLF001 - where the registry reads it
         with torch.inference_mode():
             padded = self._model(**self._padded(rows)).logits
-            packing = Packing(self._model)
+            packing = None
             try:
+                packing = Packing(self._model)
                 packed = packing.logits(packing.prepare(rows))
                 if torch.allclose(packed, padded, atol=_TRIAL_TOLERANCE):
                     return packing
             except Exception as exc:  # noqa: BLE001 - a family that cannot is served padded
                 log.debug("model cannot be packed", why=str(exc))
-        packing.undo(usual)
+        if packing:
+            packing.undo(usual)
         return None
 
     def warm_up(self) -> None:
