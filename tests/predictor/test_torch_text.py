@@ -8,10 +8,12 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
+from services.predictor.backends.base import UnknownBackend
 from services.predictor.backends.torch_text import TorchTextClassifier
 from services.predictor.rows import Row
 from shared.contract import Failure, ModelKey, Outcome, Success
 from shared.errors import PredictionFailed
+from shared.model_spec import ModelSpec
 from tests.specs import classifier as classifier_spec
 
 VOCABULARY = 50
@@ -42,14 +44,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def classifier(folder: Path) -> TorchTextClassifier:
-    spec = classifier_spec(
+def spec(folder: Path) -> ModelSpec:
+    return classifier_spec(
         key=ModelKey("tiny", "1"),
         folder=folder,
         labels=("a", "b", "c"),
         max_tokens=64,
         pad_id=0,
     )
+
+
+@pytest.fixture(scope="module")
+def classifier(spec: ModelSpec) -> TorchTextClassifier:
     return TorchTextClassifier(spec, device="cpu", dtype="auto", threads=1)
 
 
@@ -131,3 +137,22 @@ def test_warming_up_computes(classifier: TorchTextClassifier) -> None:
     classifier.warm_up()
 
     assert classifier.device == "cpu"
+
+
+@pytest.mark.parametrize(("dtype", "off"), [("bfloat16", 0.05), ("int8", 0.05)])
+@pytest.mark.parametrize("pack", [True, False])
+def test_a_smaller_type_answers_nearly_the_same(
+    spec: ModelSpec, classifier: TorchTextClassifier, dtype: str, off: float, *, pack: bool
+) -> None:
+    smaller = TorchTextClassifier(spec, device="cpu", dtype=dtype, threads=1, pack=pack)
+    texts = random_texts(12, longest=30)
+
+    assert smaller.packs is pack
+    for exact, other in zip(answers(classifier, texts), answers(smaller, texts), strict=True):
+        scale = np.abs(logits(exact)).max()
+        np.testing.assert_allclose(logits(other), logits(exact), atol=off * scale)
+
+
+def test_int8_is_refused_where_there_are_no_kernels_for_it(spec: ModelSpec) -> None:
+    with pytest.raises(UnknownBackend, match="int8 computes on a CPU only, the device is cuda"):
+        TorchTextClassifier(spec, device="cuda", dtype="int8", threads=1)

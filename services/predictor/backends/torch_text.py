@@ -14,6 +14,13 @@ import torch
 from transformers import AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
+from services.predictor.backends.base import UnknownBackend
+from services.predictor.backends.linear import (
+    BLOCKED_DTYPES,
+    BlockedLinear,
+    Int8Linear,
+    replace_linears,
+)
 from services.predictor.backends.packing import Packed, Packing
 from services.predictor.collate import collate
 from services.predictor.rows import Row
@@ -28,6 +35,7 @@ _DTYPES: Final = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
+    "int8": torch.float32,  # between the linear layers
 }
 
 _TRIAL_LENGTHS: Final = (3, 7, 5)
@@ -48,17 +56,30 @@ class TorchTextClassifier:
         self._spec = spec
         self._device = _choose_device(device)
         self.device = str(self._device)
+        self._dtype = _choose_dtype(dtype, self._device)
+        on_cpu = self._device.type == "cpu"
         self._model = AutoModelForSequenceClassification.from_pretrained(
             spec.folder,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
-            dtype=_choose_dtype(dtype, self._device),
+            # What is tried and laid out anew needs exact weights first.
+            dtype=torch.float32 if on_cpu else self._dtype,
         )
         self._model.eval().to(self._device)
-        wanted = pack and self._device.type == "cpu"
-        self._packing = self._try_packing() if wanted else None
+        self._packing = self._try_packing() if pack and on_cpu else None
         self.packs = self._packing is not None
+        if on_cpu:
+            self._lay_out(int8=dtype == "int8")
+
+    def _lay_out(self, *, int8: bool) -> None:
+        """Bring the weights into their type, and into the order that the CPU's kernels like."""
+        self._model.to(self._dtype)
+        with torch.inference_mode():
+            if int8:
+                replace_linears(self._model.base_model, Int8Linear)
+            elif self._dtype in BLOCKED_DTYPES:
+                replace_linears(self._model.base_model, BlockedLinear)
 
     def _try_packing(self) -> Packing | None:
         """Packed, if this model answers packed what it answers padded."""
@@ -136,6 +157,11 @@ def _choose_device(wanted: str) -> torch.device:
 
 
 def _choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    if wanted == "int8" and device.type != "cpu":
+        raise UnknownBackend(
+            f"int8 computes on a CPU only, the device is {device}: set "
+            "PENSTOCK_PREDICTOR_DEVICE=cpu, or PENSTOCK_PREDICTOR_DTYPE=bfloat16"
+        )
     if wanted != "auto":
         return _DTYPES[wanted]
     return torch.bfloat16 if device.type == "cuda" else torch.float32

@@ -1,0 +1,80 @@
+"""The linear layers of a transformer, laid out beforehand for the CPU's matrix kernels.
+
+oneDNN's kernels read weights in blocks; torch's own ``Linear`` brings them into that order in
+every forward, or not at all. The operators are those that torch's own compiler calls.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import torch
+from torch import nn
+
+_HAS_ONEDNN: Final = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+BLOCKED_DTYPES: Final = (torch.float32, torch.bfloat16) if _HAS_ONEDNN else ()
+
+_MOST: Final = 127.0
+_ZERO: Final = 128
+_LEAST: Final = 1e-12
+
+
+def replace_linears(inside: nn.Module, make: Callable[[nn.Linear], nn.Module]) -> None:
+    """Put what ``make`` makes in the place of every linear layer."""
+    for name, module in list(inside.named_modules()):
+        if type(module) is nn.Linear:
+            inside.set_submodule(name, make(module))
+
+
+class BlockedLinear(nn.Module):
+    """A linear layer, float32 or bfloat16, whose weight lies in oneDNN's order."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight)  # noqa: SLF001
+        self._bias = linear.bias
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[…, in] to […, out]."""
+        answer: torch.Tensor = torch.ops.mkldnn._linear_pointwise(  # noqa: SLF001
+            hidden, self._weight, self._bias, "none", [], ""
+        )
+        return answer
+
+
+class Int8Linear(nn.Module):
+    """A linear layer in int8: one scale for each output of the weight, one for each token.
+
+    Not one for the whole batch, as dynamic quantization usually has: then a row's answer would
+    depend on who travels with it.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        weight = linear.weight
+        self._scales = (weight.abs().amax(1) / _MOST).clamp(min=_LEAST)
+        whole = (weight / self._scales[:, None]).round().to(torch.int8)
+        self._weight = torch.ops.onednn.qlinear_prepack(whole, None)
+        self._zeros = torch.zeros(len(weight), dtype=torch.int32)
+        self._bias = linear.bias
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[…, in] to […, out], float32 both."""
+        scales = (hidden.abs().amax(-1, keepdim=True) / _MOST).clamp_(min=_LEAST)
+        # Zero is 128, not 0: oneDNN has fast kernels for unsigned inputs only.
+        quantized = (hidden / scales).add_(_ZERO).round_().to(torch.uint8)
+        product = torch.ops.onednn.qlinear_pointwise(
+            quantized,
+            1.0,
+            _ZERO,
+            self._weight,
+            self._scales,
+            self._zeros,
+            None,
+            1.0,
+            0,
+            torch.float32,
+            "none",
+            [],
+            "",
+        )
+        return torch.addcmul(self._bias, product, scales)
