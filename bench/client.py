@@ -10,6 +10,8 @@ It says ``warm``, waits for a line, runs, says ``done``, and then what it saw, a
 import select
 import socket
 import sys
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -18,15 +20,20 @@ import msgspec
 
 _RECEIVE_BYTES: Final = 1 << 16
 _END_OF_HEAD: Final = b"\r\n\r\n"
+_LAST_CHUNK: Final = b"0\r\n\r\n"
 _SILENCE_S: Final = 60.0
 _SCORE_TOLERANCE: Final = 1e-3
 
 
+Place = tuple[str | int, ...]
+"""Where something is in an answer: names of members and places in lists, from the outside in."""
+
+
 class Request(msgspec.Struct, frozen=True):
-    """One request, and the first output that must come back (None: any)."""
+    """One request, and what must come back (None: anything)."""
 
     body: dict[str, Any]
-    expect: dict[str, Any] | None = None
+    expect: dict[str, Any] | float | None = None
 
 
 class LoadSpec(msgspec.Struct, frozen=True):
@@ -40,6 +47,8 @@ class LoadSpec(msgspec.Struct, frozen=True):
     timed: int
     requests: list[Request]
     status: int = 200
+    answer: Place = ("outputs", 0)
+    """What of an answer's body is compared."""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -70,13 +79,13 @@ class _Connection:
         self.sent_at = 0.0
 
     def answer(self) -> bytes | None:
-        """The body of the whole answer, or None while there is more to come."""
+        """The whole answer, or None while there is more to come."""
         part = self.socket.recv(_RECEIVE_BYTES)
         if not part:
             raise Unexpected(f"the server closed a connection: {self.received[:500]!r}")
         self.received += part
         head, found, body = self.received.partition(_END_OF_HEAD)
-        if not found or len(body) < _content_length(head):
+        if not found or not _is_whole(head.lower(), body):
             return None
         self.received = b""
         return head + found + body
@@ -125,14 +134,15 @@ class Client:
                     self._send(connection)
         return perf_counter() - started_at, latencies_s, answers
 
-    def check(self, answers: list[bytes], *, first: int) -> list[dict[str, Any]]:
+    def check(self, answers: list[bytes], *, first: int) -> list[Any]:
         """The decoded answers, each compared with what its request expects."""
         decoded = []
         for number, answer in enumerate(answers, start=first):
-            body = msgspec.json.decode(answer.partition(_END_OF_HEAD)[2])
+            body = msgspec.json.decode(_body(answer))
             expected = self._spec.requests[number % len(self._bytes)].expect
-            if expected is not None and not _agrees(body["outputs"][0], expected):
-                raise Unexpected(f"expected {expected}, got {body['outputs'][0]}")
+            got = reduce(getitem, self._spec.answer, body)
+            if expected is not None and not _agrees(got, expected):
+                raise Unexpected(f"expected {expected}, got {got}")
             decoded.append(body)
         return decoded
 
@@ -152,32 +162,47 @@ def _request_bytes(spec: LoadSpec, request: Request) -> bytes:
     return head.encode() + body
 
 
-def _content_length(head: bytes) -> int:
-    return int(head.lower().partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0])
+def _is_whole(head: bytes, body: bytes) -> bool:
+    length = head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0]
+    return len(body) >= int(length) if length else body.endswith(_LAST_CHUNK)
 
 
-def _agrees(output: dict[str, Any], expected: dict[str, Any]) -> bool:
-    for name, value in expected.items():
-        got = output.get(name)
-        if isinstance(value, float) and isinstance(got, float):
-            if abs(got - value) > _SCORE_TOLERANCE:
-                return False
-        elif got != value:
-            return False
-    return True
+def _body(answer: bytes) -> bytes:
+    """The body, its chunks put together where it came in chunks."""
+    head, _, body = answer.partition(_END_OF_HEAD)
+    if b"\r\ntransfer-encoding: chunked" not in head.lower():
+        return body
+    whole = b""
+    while body != _LAST_CHUNK:
+        size, _, rest = body.partition(b"\r\n")
+        whole, body = whole + rest[: int(size, 16)], rest[int(size, 16) + len(b"\r\n") :]
+    return whole
 
 
-def _means(answers: list[dict[str, Any]]) -> dict[str, float]:
+def _agrees(got: Any, expected: Any) -> bool:
+    if isinstance(expected, dict):
+        return all(_agrees(got.get(name), value) for name, value in expected.items())
+    if isinstance(expected, float) and isinstance(got, float):
+        return abs(got - expected) <= _SCORE_TOLERANCE
+    return bool(got == expected)
+
+
+def _timings(answers: list[Any]) -> list[dict[str, float]]:
+    """What the answers say of themselves; nothing, from a server that does not."""
+    return [answer.get("timings_ms", {}) if isinstance(answer, dict) else {} for answer in answers]
+
+
+def _means(answers: list[dict[str, float]]) -> dict[str, float]:
     sums: dict[str, float] = {}
     for answer in answers:
-        for stage, milliseconds in answer["timings_ms"].items():
+        for stage, milliseconds in answer.items():
             sums[stage] = sums.get(stage, 0.0) + milliseconds
     return {stage: round(total / len(answers), 3) for stage, total in sums.items()}
 
 
-def _off_ms(answers: list[dict[str, Any]], latencies_ms: list[float]) -> float:
+def _off_ms(answers: list[dict[str, float]], latencies_ms: list[float]) -> float:
     distances: list[float] = sorted(
-        abs(latency - sum(answer["timings_ms"].values()))
+        abs(latency - sum(answer.values()))
         for answer, latency in zip(answers, latencies_ms, strict=True)
     )
     return round(distances[int(0.99 * (len(distances) - 1))], 3)
@@ -194,13 +219,13 @@ def main() -> None:
     seconds, latencies_s, answers = client.run(spec.timed)
     print("done", flush=True)
     latencies_ms = [round(latency_s * 1e3, 3) for latency_s in latencies_s]
-    bodies = client.check(answers, first=spec.warm)
+    timings = _timings(client.check(answers, first=spec.warm))
     seen = Seen(
         requests=spec.timed,
         seconds=seconds,
         latencies_ms=latencies_ms,
-        timings_ms=_means(bodies),
-        timings_off_ms=_off_ms(bodies, latencies_ms),
+        timings_ms=_means(timings),
+        timings_off_ms=_off_ms(timings, latencies_ms),
     )
     print(msgspec.json.encode(seen).decode(), flush=True)
 

@@ -8,14 +8,13 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
 from bench import cpu
 from bench.children import tethered
 from bench.client import LoadSpec, Seen
-from bench.cluster import Cluster
 from bench.plan import Figures, quantile
 
 PARTS: Final = ("gateway", "redis", "predictor", "client")
@@ -23,6 +22,17 @@ PARTS: Final = ("gateway", "redis", "predictor", "client")
 
 class LoadFailed(Exception):
     """The client saw an answer that must not be, or none; its last words are the message."""
+
+
+class System(Protocol):
+    """What is measured."""
+
+    @property
+    def pids(self) -> Mapping[str, int]:
+        """Its processes by name; their children count as theirs."""
+
+    def counters(self) -> dict[str, float]:
+        """What it counts itself, as far as it does."""
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -61,7 +71,7 @@ def figures(load: Load) -> Figures:
     }
 
 
-def run_load(cluster: Cluster, spec: LoadSpec) -> Load:
+def run_load(system: System, spec: LoadSpec) -> Load:
     """Run one client to its end.
 
     Raises:
@@ -78,16 +88,16 @@ def run_load(cluster: Cluster, spec: LoadSpec) -> Load:
             text=True,
         )
         try:
-            return _conduct(cluster, client)
+            return _conduct(system, client)
         finally:
             client.kill()
             client.communicate()
 
 
-def _conduct(cluster: Cluster, client: subprocess.Popen[str]) -> Load:
-    pids = {**cluster.pids, "client": client.pid}
+def _conduct(system: System, client: subprocess.Popen[str]) -> Load:
+    pids = {**system.pids, "client": client.pid}
     _expect(client, "warm")
-    counted_before = cluster.counters()
+    counted_before = system.counters()
     cpu_before, machine_before_s = cpu.read(pids), cpu.machine_s()
     assert client.stdin is not None
     client.stdin.write("go\n")
@@ -95,7 +105,7 @@ def _conduct(cluster: Cluster, client: subprocess.Popen[str]) -> Load:
     _expect(client, "done")
     cpu_s = cpu.spent(cpu_before, cpu.read(pids))
     machine_s = cpu.machine_s() - machine_before_s
-    counted_after = cluster.counters()
+    counted_after = system.counters()
     assert client.stdout is not None
     line = client.stdout.readline()
     if not line:

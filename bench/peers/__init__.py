@@ -1,0 +1,1 @@
+"""The same work through other servers, each in an environment of its own."""
