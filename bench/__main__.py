@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from bench import gateway_cpu, hop, memory, redis_call, scale, serve, simulate
+from bench import gateway_cpu, hop, memory, policy, redis_call, scale, serve
 from bench.peers import measure as peers
 from bench.plan import Measurement, Plan
 from bench.results import machine, save, tables
@@ -18,7 +18,7 @@ MEASUREMENTS: Final[dict[str, Measurement]] = {
     "redis-call": redis_call.measure,
     "memory": memory.measure,
     "scale": scale.measure,
-    "simulate": simulate.measure,
+    "policy": policy.measure,
     "peers": peers.measure,
 }
 ONLY_IF_NAMED: Final = {"peers"}

@@ -21,13 +21,16 @@ from bench.models import SHIPPED_FOLDER
 from services.predictor.backends.base import Backend
 from services.predictor.backends.load import load_backend
 from services.predictor.rows import Row
+from services.predictor.warm_up import warmed_up
 from services.preprocess.codecs import Codec, open_codec
 from services.preprocess.encoded import Encoded
 from shared.contract import Success
+from shared.model_spec import ModelSpec
 from shared.repository import open_repository
 
 BATCH_TOKENS: Final = (256, 512, 1_024, 2_048)
 _WARM: Final = 20
+_LONGEST_S: Final = 10.0
 
 
 class ComputeFailed(Exception):
@@ -44,7 +47,13 @@ class Spec(msgspec.Struct, frozen=True):
     batch_tokens: list[int]
     """Sizes of a batch, padding included, that are tried in turn over all texts."""
     pack: bool = False
-    """Without padding, where the backend can; the limit that targets name is padded."""
+    """Without padding, where the backend can."""
+    plain: bool = False
+    """By transformers as it comes, not by the predictor's backend."""
+    dtype: str = "float32"
+    sort: bool = True
+    most_rows: int = 1 << 30
+    """Rows in a batch, whatever their tokens."""
 
 
 class Pass(msgspec.Struct, frozen=True):
@@ -112,12 +121,14 @@ def alone(codec: Codec, backend: Backend, texts: Sequence[str]) -> tuple[list[fl
 
 
 def batched(
-    codec: Codec, backend: Backend, rows: Sequence[Row], *, batch_tokens: int
+    codec: Codec, backend: Backend, rows: Sequence[Row], spec: Spec, *, batch_tokens: int
 ) -> tuple[Pass, list[Any]]:
-    """Sort by length, cut where a batch would pass ``batch_tokens``, compute; answers in order."""
-    order = sorted(range(len(rows)), key=lambda number: rows[number].length)
+    """Sort by length if asked to, cut where a batch would pass a bound, compute."""
+    order = list(range(len(rows)))
+    if spec.sort:
+        order.sort(key=lambda number: rows[number].length)
     outputs: list[Any] = [None] * len(rows)
-    batches = _cut(rows, order, batch_tokens, packed=backend.packs)
+    batches = _cut(rows, order, batch_tokens, spec.most_rows, packed=backend.packs)
     started_at, cpu_before_s = time.perf_counter(), time.process_time()
     answers = [backend.forward(backend.prepare([rows[n] for n in batch])) for batch in batches]
     seconds, cpu_s = time.perf_counter() - started_at, time.process_time() - cpu_before_s
@@ -130,12 +141,13 @@ def batched(
 
 
 def _cut(
-    rows: Sequence[Row], order: Sequence[int], batch_tokens: int, *, packed: bool
+    rows: Sequence[Row], order: Sequence[int], most_tokens: int, most_rows: int, *, packed: bool
 ) -> list[list[int]]:
     batches: list[list[int]] = [[]]
     for number in order:
         grown = [*batches[-1], number]
-        if batches[-1] and _cost([rows[n] for n in grown], packed=packed) > batch_tokens:
+        tokens = _cost([rows[n] for n in grown], packed=packed)
+        if batches[-1] and (tokens > most_tokens or len(grown) > most_rows):
             batches.append([])
         batches[-1].append(number)
     return batches
@@ -159,11 +171,21 @@ def main() -> None:
     folders = [Path(spec.cache) / "models", SHIPPED_FOLDER]
     model = open_repository(folders, spec.model, weights=True).default
     codec = open_codec(model)
-    backend = load_backend(model, device="auto", dtype="auto", threads=0, pack=spec.pack)
-    backend.warm_up()
+    backend = _plain(model) if spec.plain else _own(model, spec)
+    warmed_up(backend, max_forward_s=_LONGEST_S)
     for _ in sys.stdin:
         sys.stdout.buffer.write(msgspec.json.encode(_told(spec, codec, backend)) + b"\n")
         sys.stdout.buffer.flush()
+
+
+def _own(model: ModelSpec, spec: Spec) -> Backend:
+    return load_backend(model, device="auto", dtype=spec.dtype, threads=0, pack=spec.pack)
+
+
+def _plain(model: ModelSpec) -> Backend:
+    from bench.plain import PlainTransformers
+
+    return PlainTransformers(model)
 
 
 def _told(spec: Spec, codec: Codec, backend: Backend) -> Told:
@@ -178,8 +200,8 @@ def _told(spec: Spec, codec: Codec, backend: Backend) -> Told:
     if spec.alone:
         latencies_ms, outputs = alone(codec, backend, spec.texts)
     for batch_tokens in spec.batch_tokens:
-        batched(codec, backend, rows[:_WARM], batch_tokens=batch_tokens)
-        one, outputs = batched(codec, backend, rows, batch_tokens=batch_tokens)
+        batched(codec, backend, rows[:_WARM], spec, batch_tokens=batch_tokens)
+        one, outputs = batched(codec, backend, rows, spec, batch_tokens=batch_tokens)
         passes.append(one)
     tokens = [row.length for row in rows]
     return Told(outputs, tokens, round(tokenize_cpu_us, 1), latencies_ms, passes)

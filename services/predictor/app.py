@@ -20,12 +20,14 @@ from services.predictor.backends.base import Backend
 from services.predictor.backends.load import load_backend
 from services.predictor.batcher import Batcher, BatchPolicy
 from services.predictor.consumer import Consumer, ReadAhead
-from services.predictor.device import Device, Pace, device_thread
+from services.predictor.cost import CostModel
+from services.predictor.device import Device, device_thread
 from services.predictor.leases import Leases, keep_leases
 from services.predictor.metrics import Metrics
 from services.predictor.patience import Patience
 from services.predictor.publish import Publisher
 from services.predictor.settings import PredictorSettings
+from services.predictor.warm_up import warmed_up
 from services.predictor.worker import Worker
 from shared.contract import EntryId, WorkerName
 from shared.errors import DeviceLost, QueueUnavailable
@@ -71,10 +73,10 @@ class Predictor:
         shared = self._settings.shared
         with OpsServer(shared.ops_port, lambda: self._not_ready, host=shared.ops_host):
             thread = device_thread()
-            backend = await loop.run_in_executor(thread, self._load)
-            return await self._serve(backend, thread)
+            backend, cost = await loop.run_in_executor(thread, self._load)
+            return await self._serve(backend, cost, thread)
 
-    def _load(self) -> Backend:
+    def _load(self) -> tuple[Backend, CostModel]:
         settings = self._settings
         backend = load_backend(
             self._spec,
@@ -83,11 +85,18 @@ class Predictor:
             threads=settings.threads,
             pack=settings.pack,
         )
-        backend.warm_up()
-        log.info("model loaded", model=str(self._spec.key), device=backend.device)
-        return backend
+        cost = warmed_up(backend, max_forward_s=settings.max_forward_ms / 1e3)
+        log.info(
+            "model loaded",
+            model=str(self._spec.key),
+            device=backend.device,
+            packed=backend.packs,
+            forward_ms=round(cost.fixed_s * 1e3, 2),
+            token_us=round(cost.s_per_token * 1e6, 1),
+        )
+        return backend, cost
 
-    async def _serve(self, backend: Backend, thread: ThreadPoolExecutor) -> int:
+    async def _serve(self, backend: Backend, cost: CostModel, thread: ThreadPoolExecutor) -> int:
         settings, shared = self._settings, self._settings.shared
         redis = connect(shared.redis_url.get_secret_value())
         metrics = Metrics(self._spec.key, REGISTRY)
@@ -99,9 +108,8 @@ class Predictor:
             lease_ms=shared.lease_ms,
             tries_limit=shared.attempts,
         )
-        pace = Pace(forward_cost_tokens=settings.forward_cost_tokens)
-        device = Device(backend, thread=thread, pace=pace, metrics=metrics)
-        batcher = Batcher(_batch_policy(settings, packed=backend.packs))
+        device = Device(backend, thread=thread, cost=cost, metrics=metrics)
+        batcher = Batcher(_batch_policy(settings, packed=backend.packs), cost)
         leases = Leases(queue, patience, forget=batcher.discard)
         consumer = Consumer(
             queue,
@@ -133,7 +141,7 @@ class Predictor:
         log.info("ready", model=str(self._spec.key), worker=self._name, device=backend.device)
         try:
             beat_s = min(_HEARTBEAT_S, shared.lease_ms / 3e3)
-            beating = _heartbeat(queue, patience, pace, every_s=beat_s)
+            beating = _heartbeat(queue, patience, device, every_s=beat_s)
             draining = self._bound_the_drain(patience, worker.begun)
             return await self._work(worker, keeping, beating, draining)
         finally:
@@ -205,20 +213,20 @@ async def _leave(queue: DeliveryQueue, *, begun: Sequence[EntryId]) -> None:
 
 
 async def _heartbeat(
-    queue: DeliveryQueue, patience: Patience, pace: Pace, *, every_s: float
+    queue: DeliveryQueue, patience: Patience, device: Device, *, every_s: float
 ) -> None:
     """Say again and again that this worker lives; trim what the streams no longer need."""
     while True:
-        await patience(lambda: queue.heartbeat(tokens_per_s=pace.tokens_per_s))
+        await patience(lambda: queue.heartbeat(tokens_per_s=device.tokens_per_s))
         await patience(queue.trim)
         await asyncio.sleep(every_s)
 
 
 def _batch_policy(settings: PredictorSettings, *, packed: bool) -> BatchPolicy:
     return BatchPolicy(
+        max_forward_s=settings.max_forward_ms / 1e3,
         token_budget=settings.token_budget,
         max_rows=settings.max_rows,
-        forward_cost_tokens=settings.forward_cost_tokens,
         packed=packed,
         linger_s=settings.linger_ms / 1e3,
         bulk_share=settings.bulk_share,
@@ -227,7 +235,6 @@ def _batch_policy(settings: PredictorSettings, *, packed: bool) -> BatchPolicy:
 
 def _read_ahead(settings: PredictorSettings) -> ReadAhead:
     return ReadAhead(
-        batch_tokens=settings.token_budget,
         ahead_s=settings.read_ahead_ms / 1e3,
         bulk_share=settings.bulk_share,
         reclaim_every_s=settings.reclaim_every_ms / 1e3,

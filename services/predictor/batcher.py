@@ -3,8 +3,8 @@
 A pure state machine: no clock, no Redis, no tensors. The worker tells it the time and what
 arrived; it answers with a micro-batch or with the moment to ask again.
 
-The cost of a batch is what the device computes, padding included: ``rows * longest`` tokens.
-The first delivery in a lane is always in the batch that the lane leads, so nobody starves: one
+A batch is as large as the time it may take allows, by what the device was measured to cost. The
+first delivery in a lane is always in the batch that the lane leads, so nobody starves: one
 with ``k`` others before it leaves with the ``k+1``-th of them, at the latest. First is the oldest;
 among several tenants the turn goes round, fair by tokens. Neighbours in length fill the batch while
 they lower what a real token costs: the padding that they bring is weighed against the forward
@@ -13,7 +13,9 @@ that they save.
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from math import inf
 
+from services.predictor.cost import CostModel, Extent
 from services.predictor.fair_queue import FairQueue
 from shared.contract import Delivery, EntryId, Lane
 
@@ -22,11 +24,11 @@ from shared.contract import Delivery, EntryId, Lane
 class BatchPolicy:
     """What bounds a micro-batch."""
 
+    max_forward_s: float
+    """How long a forward should last at most; a single larger delivery goes alone."""
     token_budget: int
-    """Most tokens in one forward, padding included; a single larger delivery goes alone."""
+    """Most tokens in one forward, padding included, whatever it costs: memory has an end."""
     max_rows: int
-    forward_cost_tokens: int
-    """What a forward costs before its first token, in tokens: padding is weighed against it."""
     packed: bool = False
     """The device computes real tokens only: like lengths need not travel together."""
     linger_s: float = 0.0
@@ -35,35 +37,12 @@ class BatchPolicy:
     """Share of batches led by the bulk lane while interactive work waits."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a batch is on the device: a rectangle or, packed, the sum of its rows."""
-
-    rows: int
-    longest: int
-    real_tokens: int
-    packed: bool
-
-    @property
-    def tokens(self) -> int:
-        """Tokens computed, padding included."""
-        return self.real_tokens if self.packed else self.rows * self.longest
-
-    def plus(self, delivery: Delivery) -> "Cost":
-        """The same with one more delivery in it."""
-        return Cost(
-            self.rows + delivery.rows,
-            max(self.longest, delivery.longest),
-            self.real_tokens + delivery.tokens,
-            self.packed,
-        )
-
-
 class Batcher:
     """The window of deliveries that are leased and not yet begun."""
 
-    def __init__(self, policy: BatchPolicy) -> None:
+    def __init__(self, policy: BatchPolicy, cost: CostModel) -> None:
         self._policy = policy
+        self._cost = cost
         self._ceiling = policy.token_budget
         self._waiting = {Lane.INTERACTIVE: FairQueue(), Lane.BULK: FairQueue()}
         self._bulk_credit = 0.0
@@ -77,6 +56,13 @@ class Batcher:
     def tokens(self, lane: Lane) -> int:
         """Tokens of a lane that wait here."""
         return self._waiting[lane].tokens
+
+    @property
+    def batch_tokens(self) -> float:
+        """Tokens in a full batch, as far as is known."""
+        s_per_token = self._cost.s_per_token
+        affordable = (self._limit_s() - self._cost.fixed_s) / s_per_token if s_per_token else inf
+        return min(self._ceiling, affordable)
 
     def add(self, delivery: Delivery, *, now: float) -> None:
         """Let a delivery wait for its batch; one that waits already keeps its place."""
@@ -117,11 +103,16 @@ class Batcher:
     def _has_a_full_batch(self) -> bool:
         waiting = [one.delivery for lane in self._waiting.values() for one in lane]
         rows = sum(delivery.rows for delivery in waiting)
-        tokens = sum(self._cost(delivery).tokens for delivery in waiting)
-        return rows >= self._policy.max_rows or tokens >= self._ceiling
+        tokens = sum(self._extent(delivery).tokens for delivery in waiting)
+        return rows >= self._policy.max_rows or tokens >= self.batch_tokens
 
-    def _cost(self, delivery: Delivery) -> Cost:
-        return Cost(delivery.rows, delivery.longest, delivery.tokens, self._policy.packed)
+    def _extent(self, delivery: Delivery) -> Extent:
+        rows, longest, tokens = delivery.rows, delivery.longest, delivery.tokens
+        return Extent(rows, longest, tokens, tokens * longest, self._policy.packed)
+
+    def _limit_s(self) -> float:
+        """Never so short that most of a forward is its fixed part."""
+        return max(self._policy.max_forward_s, 2 * self._cost.fixed_s)
 
     def _leading_lane(self) -> Lane:
         if not self._waiting[Lane.BULK]:
@@ -141,27 +132,27 @@ class Batcher:
     def _fill(self, leader_lane: Lane) -> list[Delivery]:
         waiting = {lane: queue.in_order() for lane, queue in self._waiting.items()}
         first = waiting[leader_lane].pop(0)
-        batch, cost = [first], self._cost(first)
+        batch, extent = [first], self._extent(first)
         for others in waiting.values():
             if not self._policy.packed:
                 others.sort(key=lambda one: abs(one.longest - first.longest))  # keeps turns in ties
             for delivery in others:
-                grown = cost.plus(delivery)
-                if self._fits(grown) and self._worth_it(cost, grown):
+                grown = extent.plus(self._extent(delivery))
+                if self._fits(grown) and self._worth_it(extent, grown):
                     batch.append(delivery)
-                    cost = grown
+                    extent = grown
         return batch
 
-    def _fits(self, cost: Cost) -> bool:
-        return cost.tokens <= self._ceiling and cost.rows <= self._policy.max_rows
+    def _fits(self, extent: Extent) -> bool:
+        within = extent.tokens <= self._ceiling and extent.rows <= self._policy.max_rows
+        return within and self._cost.seconds(extent) <= self._limit_s()
 
-    def _worth_it(self, cost: Cost, grown: Cost) -> bool:
-        """No more device time for each real token than without it.
+    def _worth_it(self, extent: Extent, grown: Extent) -> bool:
+        """No more device time for each real token than without it, where there is padding.
 
-        In a closed loop of 64 clients 0.91 of what offline batches get, 0.79 where each one may
-        bring padding worth a forward (bench/simulate.py, mixed lengths, budget 1,024).
+        Within one percent of the cheapest cut of the whole window: docs/adr/0008.
         """
-        fixed = self._policy.forward_cost_tokens
-        return grown.real_tokens * (fixed + cost.tokens) >= cost.real_tokens * (
-            fixed + grown.tokens
-        )
+        if extent.packed:
+            return True
+        seconds, grown_s = self._cost.seconds(extent), self._cost.seconds(grown)
+        return grown.real_tokens * seconds >= extent.real_tokens * grown_s

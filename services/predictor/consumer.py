@@ -29,9 +29,8 @@ _SMOOTHING: Final = 0.1
 class ReadAhead:
     """What bounds the window."""
 
-    batch_tokens: int
-    """Never less than one batch, unless the share is smaller."""
     ahead_s: float
+    """Never less than one batch, unless the share is smaller."""
     bulk_share: float
     reclaim_every_s: float
     lease_s: float
@@ -154,7 +153,7 @@ class Consumer:
         Interactive work does not count the bulk that waits here: it must get in, and before it.
         """
         bounds = self._read_ahead
-        wanted = max(bounds.batch_tokens, tokens_per_s * bounds.ahead_s)
+        wanted = max(self._batcher.batch_tokens, tokens_per_s * bounds.ahead_s)
         window = min(wanted, self._share_tokens - self._begun_tokens())
         interactive = window - self._batcher.tokens(Lane.INTERACTIVE)
         bulk = interactive - self._batcher.tokens(Lane.BULK)

@@ -29,16 +29,19 @@ class PredictorSettings(FrozenSettings, env_prefix="PENSTOCK_PREDICTOR_"):
     pack: bool = Field(
         True, description="compute no padding, where the model and its device can do without"
     )
+    max_forward_ms: int = Field(
+        100,
+        ge=1,
+        le=60_000,
+        description="how long a micro-batch should compute: its tokens follow, by what the model "
+        "is measured to take on its device",
+    )
     token_budget: int = Field(
-        1_024, ge=1, description="tokens in one micro-batch, its padding included"
+        16_384,
+        ge=1,
+        description="tokens in one micro-batch, its padding included, however fast the device is",
     )
     max_rows: int = Field(64, ge=1, le=65_535, description="rows in one micro-batch")
-    forward_cost_tokens: int = Field(
-        32,
-        ge=0,
-        description="what a forward costs before its first token, in tokens: "
-        "padding is weighed against it",
-    )
     linger_ms: int = Field(
         0, ge=0, le=10_000, description="how long a free device waits for company"
     )

@@ -97,7 +97,7 @@ class Worker:
             await self._consumer.wait()
         await self._until_due()
         forming_at = monotonic()
-        await self._consumer.fill(tokens_per_s=self._device.pace.tokens_per_s)
+        await self._consumer.fill(tokens_per_s=self._device.tokens_per_s)
         deliveries = self._batcher.take(now=monotonic(), free_at=self._due_at())
         if not deliveries:
             return
@@ -178,9 +178,9 @@ class Worker:
 
     def _lower_ceiling(self, rows: Sequence[Row]) -> None:
         self._metrics.oom_splits.inc()
-        cost = self._device.cost(rows)
-        self._batcher.lower_ceiling(cost)
-        log.warning("out of memory, batches stay below this from now on", tokens=cost // 2)
+        tokens = self._device.extent(rows).tokens
+        self._batcher.lower_ceiling(tokens)
+        log.warning("out of memory, batches stay below this from now on", tokens=tokens // 2)
 
     async def _settle(self, settlements: Sequence[Settlement]) -> None:
         await self._publisher.settle(settlements)

@@ -16,7 +16,8 @@ from redis.asyncio import Redis
 from services.predictor.backends.stand_in import StandIn
 from services.predictor.batcher import Batcher, BatchPolicy
 from services.predictor.consumer import Consumer, ReadAhead
-from services.predictor.device import Device, Pace, device_thread
+from services.predictor.cost import CostModel
+from services.predictor.device import Device, device_thread
 from services.predictor.leases import Leases, keep_leases
 from services.predictor.metrics import Metrics
 from services.predictor.patience import Patience
@@ -84,17 +85,12 @@ class Station:
         metrics = Metrics(spec.key, self.registry)
         self.backend = Recorder(spec)
         self.patience = Patience(metrics)
-        self.device = Device(
-            self.backend, thread=device_thread(), pace=Pace(forward_cost_tokens=48), metrics=metrics
+        self.cost = cost = CostModel()
+        self.device = Device(self.backend, thread=device_thread(), cost=cost, metrics=metrics)
+        policy = BatchPolicy(
+            max_forward_s=60.0, token_budget=token_budget, max_rows=max_rows, linger_s=linger_s
         )
-        self.batcher = Batcher(
-            BatchPolicy(
-                token_budget=token_budget,
-                max_rows=max_rows,
-                forward_cost_tokens=1_000,
-                linger_s=linger_s,
-            )
-        )
+        self.batcher = Batcher(policy, cost)
         self.leases = Leases(self.queue, self.patience, forget=self.batcher.discard)
         self.consumer = Consumer(
             self.queue,
@@ -102,7 +98,6 @@ class Station:
             leases=self.leases,
             patience=self.patience,
             read_ahead=ReadAhead(
-                batch_tokens=token_budget,
                 ahead_s=1.0,
                 bulk_share=0.2,
                 reclaim_every_s=0.05,

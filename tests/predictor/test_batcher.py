@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.predictor.batcher import Batcher, BatchPolicy, Cost
+from services.predictor.batcher import Batcher, BatchPolicy
+from services.predictor.cost import CostModel, Extent
 from shared.contract import Delivery, Lane, Tenant
 from tests.builders import delivery
 
@@ -17,34 +19,52 @@ deliveries = st.builds(
 )
 policies = st.builds(
     BatchPolicy,
+    max_forward_s=st.floats(0.001, 1.0),
     token_budget=st.integers(1, 256),
     max_rows=st.integers(1, 16),
-    forward_cost_tokens=st.integers(0, 200),
     bulk_share=st.floats(0, 1),
+    packed=st.booleans(),
 )
 turns = st.lists(st.lists(deliveries, max_size=5), max_size=20)
 """What arrives before each batch is taken."""
 
 
+class Device(CostModel):
+    """One whose cost is known: a millisecond a token, nothing for attention."""
+
+    s_per_token = 1e-3
+    fixed_s = 0.0
+
+    def __init__(self, fixed_ms: float = 1_000.0) -> None:
+        super().__init__()
+        self.fixed_s = fixed_ms / 1e3
+
+    def seconds(self, extent: Extent) -> float:
+        return self.fixed_s + self.s_per_token * extent.tokens
+
+
+devices = st.builds(Device, st.floats(0, 200))
+
+
 def policy(
     *,
+    max_forward_s: float = 60.0,
     token_budget: int = 100,
     max_rows: int = 10,
-    forward_cost_tokens: int = 1_000,
     linger_s: float = 0.0,
     bulk_share: float = 0.2,
 ) -> BatchPolicy:
     return BatchPolicy(
+        max_forward_s=max_forward_s,
         token_budget=token_budget,
         max_rows=max_rows,
-        forward_cost_tokens=forward_cost_tokens,
         linger_s=linger_s,
         bulk_share=bulk_share,
     )
 
 
-def holding(chosen: BatchPolicy, *waiting: Delivery) -> Batcher:
-    batcher = Batcher(chosen)
+def holding(chosen: BatchPolicy, *waiting: Delivery, device: CostModel | None = None) -> Batcher:
+    batcher = Batcher(chosen, device or Device())
     for one in waiting:
         batcher.add(one, now=0.0)
     return batcher
@@ -61,20 +81,21 @@ def take_all(batcher: Batcher) -> list[list[Delivery]]:
     return batches
 
 
-def cost_of(batch: Sequence[Delivery]) -> Cost:
-    return Cost(
+def extent_of(batch: Sequence[Delivery], *, packed: bool = False) -> Extent:
+    return Extent(
         sum(d.rows for d in batch),
         max(d.longest for d in batch),
         sum(d.tokens for d in batch),
-        packed=False,
+        sum(d.tokens * d.longest for d in batch),
+        packed,
     )
 
 
-@given(policies, turns)
+@given(policies, devices, turns)
 def test_every_delivery_leaves_exactly_once(
-    chosen: BatchPolicy, arriving: list[list[Delivery]]
+    chosen: BatchPolicy, device: Device, arriving: list[list[Delivery]]
 ) -> None:
-    batcher = Batcher(chosen)
+    batcher = Batcher(chosen, device)
     left: list[Delivery] = []
     for arrivals in arriving:
         for one in arrivals:
@@ -88,23 +109,48 @@ def test_every_delivery_leaves_exactly_once(
     assert batcher.due_at(free_at=0.0) is None
 
 
-@given(policies, st.lists(deliveries, max_size=40))
-def test_no_batch_is_over_the_budget_unless_it_is_one_delivery(
-    chosen: BatchPolicy, waiting: list[Delivery]
+@given(policies, devices, st.lists(deliveries, max_size=40))
+def test_no_batch_is_over_a_bound_unless_it_is_one_delivery(
+    chosen: BatchPolicy, device: Device, waiting: list[Delivery]
 ) -> None:
-    batches = take_all(holding(chosen, *waiting))
+    batches = take_all(holding(chosen, *waiting, device=device))
 
+    limit_s = max(chosen.max_forward_s, 2 * device.fixed_s)
     for batch in batches:
-        cost = cost_of(batch)
-        within = cost.tokens <= chosen.token_budget and cost.rows <= chosen.max_rows
-        assert within or len(batch) == 1
+        extent = extent_of(batch, packed=chosen.packed)
+        within = extent.tokens <= chosen.token_budget and extent.rows <= chosen.max_rows
+        assert (within and device.seconds(extent) <= limit_s) or len(batch) == 1
+
+
+def test_a_batch_is_as_large_as_its_time_allows() -> None:
+    waiting = [delivery(longest=n) for n in (30, 30, 30, 10)]
+    slow = policy(max_forward_s=0.111, token_budget=1_000)  # 10 ms fixed, 1 ms a token
+
+    batcher = holding(slow, *waiting, device=Device(fixed_ms=10))
+
+    assert batcher.batch_tokens == pytest.approx(101)
+    assert take(batcher) == waiting[:3]  # with the fourth the rectangle would be 120
+    assert take(holding(policy(max_forward_s=0.099), *waiting, device=Device(10))) == waiting[:2]
+
+
+def test_a_forward_that_is_mostly_fixed_takes_as_much_again() -> None:
+    waiting = [delivery(longest=10) for _ in range(10)]
+    impossible = policy(max_forward_s=0.001)  # 50 ms are gone before the first token
+
+    assert len(take(holding(impossible, *waiting, device=Device(fixed_ms=50)))) == 5
+
+
+def test_before_anything_is_known_rows_and_tokens_bound_a_batch() -> None:
+    waiting = [delivery(longest=10) for _ in range(20)]
+
+    assert len(take(holding(policy(max_forward_s=0.001), *waiting, device=CostModel()))) == 10
 
 
 @given(policies, turns)
 def test_the_oldest_of_the_lane_that_leads_is_always_in_the_batch(
     chosen: BatchPolicy, arriving: list[list[Delivery]]
 ) -> None:
-    batcher = Batcher(chosen)
+    batcher = Batcher(chosen, Device())
     waiting: list[Delivery] = []
     for arrivals in [*arriving, *([[]] * 100)]:
         for one in arrivals:
@@ -123,7 +169,7 @@ def test_the_oldest_of_the_lane_that_leads_is_always_in_the_batch(
 def test_whoever_has_k_older_ones_in_its_lane_leaves_with_the_lane_s_batch_number_k_plus_1(
     chosen: BatchPolicy, arriving: list[list[Delivery]]
 ) -> None:
-    batcher = Batcher(chosen)
+    batcher = Batcher(chosen, Device())
     led = {Lane.INTERACTIVE: 0, Lane.BULK: 0}
     last_batch: dict[str, int] = {}
     waiting: list[Delivery] = []
@@ -147,7 +193,9 @@ def test_whoever_has_k_older_ones_in_its_lane_leaves_with_the_lane_s_batch_numbe
 def test_bulk_leads_its_share_of_batches_and_no_more_while_interactive_waits(
     share: float, batches: int
 ) -> None:
-    batcher = Batcher(policy(token_budget=1, bulk_share=share))  # every delivery is a batch
+    batcher = Batcher(
+        policy(token_budget=1, bulk_share=share), Device()
+    )  # every delivery is a batch
     led_by_bulk = 0
     for number in range(1, batches + 1):
         batcher.add(delivery(lane=Lane.BULK), now=0.0)
@@ -183,15 +231,15 @@ def test_the_oldest_takes_along_its_neighbours_in_length() -> None:
 def test_a_neighbour_that_makes_real_tokens_dearer_is_not_accepted() -> None:
     short, long = delivery(longest=10), delivery(longest=20)
 
-    assert take(holding(policy(forward_cost_tokens=4), short, long)) == [short]
-    assert take(holding(policy(forward_cost_tokens=5), short, long)) == [short, long]
+    assert take(holding(policy(), short, long, device=Device(fixed_ms=4))) == [short]
+    assert take(holding(policy(), short, long, device=Device(fixed_ms=5))) == [short, long]
 
 
 def test_a_packed_batch_is_filled_in_order_of_arrival_up_to_the_sum_of_its_lengths() -> None:
     waiting = [delivery(longest=n) for n in (10, 60, 20, 11)]
-    chosen = BatchPolicy(token_budget=100, max_rows=10, forward_cost_tokens=0, packed=True)
+    chosen = BatchPolicy(max_forward_s=60.0, token_budget=100, max_rows=10, packed=True)
 
-    assert take(holding(chosen, *waiting)) == waiting[:3]
+    assert take(holding(chosen, *waiting, device=Device(fixed_ms=0))) == waiting[:3]
 
 
 @given(st.lists(deliveries, max_size=40), st.lists(st.integers(0, 300), min_size=1, max_size=5))
@@ -205,12 +253,12 @@ def test_after_an_out_of_memory_batches_stay_below_half_of_what_did_not_fit(
     batches = take_all(batcher)
 
     ceiling = max(1, min(did_not_fit) // 2)
-    assert all(len(batch) == 1 or cost_of(batch).tokens <= ceiling for batch in batches)
+    assert all(len(batch) == 1 or extent_of(batch).tokens <= ceiling for batch in batches)
     assert sum(len(batch) for batch in batches) == len(waiting)
 
 
 def test_with_a_linger_a_free_device_waits_that_long_from_the_oldest_arrival() -> None:
-    batcher = Batcher(policy(linger_s=0.5))
+    batcher = Batcher(policy(linger_s=0.5), Device())
     batcher.add(delivery(), now=10.0)
     batcher.add(delivery(), now=10.4)
 
@@ -220,7 +268,7 @@ def test_with_a_linger_a_free_device_waits_that_long_from_the_oldest_arrival() -
 
 
 def test_a_full_batch_does_not_linger() -> None:
-    batcher = Batcher(policy(max_rows=2, linger_s=0.5))
+    batcher = Batcher(policy(max_rows=2, linger_s=0.5), Device())
     batcher.add(delivery(), now=10.0)
     batcher.add(delivery(), now=10.0)
 

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from services.predictor.batcher import Batcher, BatchPolicy
 from services.predictor.consumer import Consumer, ReadAhead
+from services.predictor.cost import CostModel
 from services.predictor.leases import Leases
 from services.predictor.metrics import Metrics
 from services.predictor.patience import Patience
@@ -57,7 +58,7 @@ class Window:
         self.queue = queue
         self.patience = Patience(Metrics(MODEL, CollectorRegistry()))
         self.batcher = Batcher(
-            BatchPolicy(token_budget=batch_tokens, max_rows=64, forward_cost_tokens=48)
+            BatchPolicy(max_forward_s=60.0, token_budget=batch_tokens, max_rows=64), CostModel()
         )
         self.leases = Leases(queue, self.patience, forget=self.batcher.discard)
         self.consumer = Consumer(
@@ -66,7 +67,6 @@ class Window:
             leases=self.leases,
             patience=self.patience,
             read_ahead=ReadAhead(
-                batch_tokens=batch_tokens,
                 ahead_s=ahead_s,
                 bulk_share=0.25,
                 reclaim_every_s=reclaim_every_s,

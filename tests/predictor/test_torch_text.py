@@ -133,10 +133,11 @@ def test_whatever_the_model_raises_is_a_failed_prediction(
         answers(classifier, [row])
 
 
-def test_warming_up_computes(classifier: TorchTextClassifier) -> None:
-    classifier.warm_up()
+def test_made_up_rows_are_no_longer_than_the_model_takes(classifier: TorchTextClassifier) -> None:
+    row = classifier.made_up(1_000)
 
-    assert classifier.device == "cpu"
+    assert row.length == 64
+    assert all(logits(one).size == 3 for one in answers(classifier, [row, row]))
 
 
 @pytest.mark.parametrize(("dtype", "off"), [("bfloat16", 0.05), ("int8", 0.05)])

@@ -7,6 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from services.predictor.consumer import Consumer
+from services.predictor.cost import Extent
 from services.predictor.rows import open_rows
 from shared.contract import Chunk, Failure, JobId, Lane, State, WorkerName
 from shared.errors import DeviceLost
@@ -50,9 +51,7 @@ async def test_what_arrives_during_a_forward_joins_the_next_batch(
     client: QueueClient, station: MakeStation
 ) -> None:
     made = station()
-    made.device.pace.learn(
-        cost_tokens=1, real_tokens=1, seconds=10
-    )  # forwards take long, it is told
+    made.cost.learn(Extent.of([1], packed=False), 10)  # forwards take long, it is told
     made.backend.door.clear()
 
     async with made.working():

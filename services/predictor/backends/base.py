@@ -15,8 +15,8 @@ class Backend(Protocol):
     packs: bool
     """A batch costs the sum of its rows' lengths, not ``rows x longest``."""
 
-    def warm_up(self) -> None:
-        """Compute once on made-up rows, so that the first request does not pay for it."""
+    def made_up(self, length: int) -> Row | None:
+        """A row of at most that length, to measure with; None where there is no need to."""
 
     def prepare(self, rows: Sequence[Row]) -> Any:
         """Make a batch ready on the host while another one computes."""

@@ -35,8 +35,8 @@ class StandIn:
         self._forward_s = spec.options.get("forward_ms", 0.0) / 1e3
         self._row_s = spec.options.get("row_ms", 0.0) / 1e3
 
-    def warm_up(self) -> None:
-        """Nothing to warm."""
+    def made_up(self, length: int) -> None:
+        """Nothing to warm: it takes the time that it is told."""
 
     def prepare(self, rows: Sequence[Row]) -> list[bytes]:
         """The texts, UTF-8."""

@@ -30,7 +30,6 @@ from shared.model_spec import ModelSpec
 
 log = structlog.get_logger()
 
-_WARM_UP_LENGTHS: Final = (8, 64)
 _DTYPES: Final = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -100,15 +99,10 @@ class TorchTextClassifier:
             packing.undo(usual)
         return None
 
-    def warm_up(self) -> None:
-        """Forward a short and a longer batch: kernels chosen, memory pools filled."""
-        for length in _WARM_UP_LENGTHS:
-            for rows in (1, 8):
-                self.forward(self._made_up(rows, length))
-
-    def _made_up(self, rows: int, length: int) -> Prepared:
+    def made_up(self, length: int) -> Row:
+        """Padding's id, over and over."""
         ids = np.full(min(length, self._spec.max_tokens), self._spec.pad_id, dtype=np.int32)
-        return self.prepare([Row({"input_ids": ids})] * rows)
+        return Row({"input_ids": ids})
 
     def prepare(self, rows: Sequence[Row]) -> Prepared:
         """Lay the rows end to end or, where that is not possible, collate them."""

@@ -1,0 +1,36 @@
+"""Compute on made-up rows until kernels are chosen and memory is there, and learn what it costs."""
+
+from time import perf_counter
+from typing import Final
+
+from services.predictor.backends.base import Backend
+from services.predictor.cost import CostModel, Extent
+from services.predictor.rows import Row
+
+_BATCHES: Final = ((1, 8), (1, 64), (8, 16), (1, 256), (8, 64), (16, 64), (4, 256), (32, 64))
+"""Rows and their length, so that fixed part, tokens and attention can be told apart."""
+_REPEATS: Final = 3
+
+
+def warmed_up(backend: Backend, *, max_forward_s: float) -> CostModel:
+    """Measure batches of growing size; the best of a few each, none much over the limit."""
+    cost = CostModel()
+    measured: list[tuple[Extent, float]] = []
+    for count, length in _BATCHES:
+        row = backend.made_up(length)
+        if row is None:
+            return cost
+        rows = [row] * count
+        best_s = min(_seconds(backend, rows) for _ in range(_REPEATS))
+        measured.append((Extent.of((row.length,) * count, packed=backend.packs), best_s))
+        if best_s > max_forward_s:
+            break
+    cost.learn_first(measured)
+    return cost
+
+
+def _seconds(backend: Backend, rows: list[Row]) -> float:
+    prepared = backend.prepare(rows)
+    started_at = perf_counter()
+    backend.forward(prepared)
+    return perf_counter() - started_at
