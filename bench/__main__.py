@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from bench import gateway_cpu, hop, memory, policy, redis_call, scale, serve
+from bench import gateway_cpu, hop, memory, offline, policy, redis_call, scale, serve
 from bench.peers import measure as peers
 from bench.plan import Measurement, Plan
 from bench.results import machine, save, tables
 
 MEASUREMENTS: Final[dict[str, Measurement]] = {
     "hop": hop.measure,
+    "offline": offline.measure,
     "serve": serve.measure,
     "gateway-cpu": gateway_cpu.measure,
     "redis-call": redis_call.measure,
