@@ -144,6 +144,8 @@ class Job(msgspec.Struct, frozen=True):
     top_k: int = 1
     deadline_ms: int | None = None
     """From acceptance; bounds the begin."""
+    in_time_tokens: int | None = None
+    """What should be computed by its deadline, the job and all before it; None: not known."""
     admit_us: int = 0
     preprocess_us: int = 0
     trace: str = ""

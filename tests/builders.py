@@ -59,6 +59,7 @@ def job(
     tenant: Tenant = ONLY_TENANT,
     model: ModelKey = MODEL,
     deadline_ms: int | None = None,
+    in_time_tokens: int | None = None,
     rejected: Sequence[int] = (),
     layout: Layout | None = None,
     top_k: int = 1,
@@ -78,6 +79,7 @@ def job(
         layout=layout,
         top_k=top_k,
         deadline_ms=deadline_ms,
+        in_time_tokens=in_time_tokens,
         trace=trace,
     )
 

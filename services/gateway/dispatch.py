@@ -123,6 +123,7 @@ class Dispatch:
             layout=layout,
             top_k=ask.parameters.top_k,
             deadline_ms=ask.deadline_ms,
+            in_time_tokens=self._pulse.tokens_by(ask.deadline_ms, ask.spec.key),
             admit_us=round((admitted_s - call.started_s) * 1e6),
             preprocess_us=round((preprocessed_s - admitted_s) * 1e6),
             trace=ask.trace,

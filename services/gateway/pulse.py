@@ -21,6 +21,8 @@ _EVERY_S: Final = 1.0
 _EVERY_WHILE_AWAY_S: Final = 0.2
 _SLOWEST_S: Final = 2.0
 _UNKNOWN_RATE_RETRY_S: Final = 5
+_SURE: Final = 0.75
+"""Of what they compute while they compute: `make bench ARGS=overload` has what comes of it."""
 _LONGEST_RETRY_S: Final = 60
 
 
@@ -49,9 +51,14 @@ class Pulse:
         """How many serve this model and spoke of late."""
         return len(self._serving(model))
 
+    def tokens_by(self, deadline_ms: int | None, model: ModelKey) -> int | None:
+        """What the predictors are sure to have computed by a deadline, where that is known."""
+        rate = self._rate(model) if deadline_ms else 0.0
+        return int(_SURE * rate * (deadline_ms or 0) / 1e3) if rate > 0 else None
+
     def retry_after(self, refusal: Overloaded, model: ModelKey) -> Overloaded:
         """The refusal with the time that the predictors need to make room."""
-        rate = sum(worker.tokens_per_s for worker in self._serving(model))
+        rate = self._rate(model)
         if refusal.excess_tokens is None or rate <= 0:
             seconds = _UNKNOWN_RATE_RETRY_S
         else:
@@ -84,6 +91,10 @@ class Pulse:
         if self._reachable:
             log.warning("Redis is away, requests get 503 until it is back", why=said)
         self._reachable, self._away = False, why
+
+    def _rate(self, model: ModelKey) -> float:
+        """Tokens a second, of all predictors together."""
+        return sum(worker.tokens_per_s for worker in self._serving(model))
 
     def _serving(self, model: ModelKey) -> list[Worker]:
         name = str(model)

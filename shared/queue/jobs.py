@@ -215,6 +215,7 @@ def _wire(job: Job, blobs: Blobs) -> dict[str, object]:
         "rejected": job.rejected,
         "top_k": job.top_k,
         "deadline_us": None if job.deadline_ms is None else job.deadline_ms * 1_000,
+        "in_time_tokens": job.in_time_tokens,
         "admit_us": job.admit_us,
         "preprocess_us": job.preprocess_us,
         "trace": job.trace,
@@ -238,6 +239,14 @@ def _submitted(job: Job, answer: Sequence[Any]) -> Submitted:
                 f"{whose.decode()} has {queued} tokens queued and the job {job.tokens}, "
                 f"the limit is {limit}: try again after the time in Retry-After",
                 excess_tokens=int(queued) + job.tokens - int(limit),
+            )
+        case b"late":
+            _, queued = answer
+            return Overloaded(
+                f"{queued} tokens are before the job, which has {job.tokens} and {job.deadline_ms} "
+                f"ms: {job.in_time_tokens} should be computed by then, try again after the time in "
+                "Retry-After or allow for more",
+                excess_tokens=int(queued) + job.tokens - (job.in_time_tokens or 0),
             )
         case _:
             return _refusal(job, answer[1].decode(errors="replace"))

@@ -2,7 +2,7 @@
 --
 -- request  {watcher, retention_ms, forward_limit_us, queue_limit_tokens, tenant_limit_tokens,
 --           jobs: [{id, model, fingerprint, lane, tenant, layout, rejected, top_k, deadline_us,
---                   admit_us, preprocess_us, trace, chunks: [{rows, tokens, longest, payload}]}]}
+--                   in_time_tokens, admit_us, preprocess_us, trace, chunks: [{rows, tokens, longest, payload}]}]}
 --          fingerprint, layout and payload are blobs
 --          `rejected`: how many rows failed before the queue; the layout has them
 --
@@ -11,6 +11,7 @@
 --   {'known', record…}                    the same payload was accepted before; it is watched
 --   {'conflict'}                          the id belongs to another payload
 --   {'full', queued tokens, limit, whose} nothing was written
+--   {'late', tokens before it}            nothing was written: it would not begin by its deadline
 --   {'error', why}                        nothing was written
 --
 -- Safe to repeat: a repeat finds its own job. The only verb that Redis refuses at maxmemory.
@@ -24,6 +25,10 @@ local function room(job, tokens)
   end
   if (load[4] or 0) + tokens > request.tenant_limit_tokens then
     return {'full', tonumber(load[4] or 0), request.tenant_limit_tokens, 'tenant'}
+  end
+  local before = job.lane == 'interactive' and tonumber(load[1] or 0) or queued
+  if job.in_time_tokens and before > 0 and before + tokens > job.in_time_tokens then
+    return {'late', before}
   end
 end
 

@@ -40,6 +40,27 @@ async def test_the_drain_rate_decides_when_to_come_back() -> None:
     assert full.headers["retry-after"] == "4"
 
 
+async def test_a_deadline_that_cannot_be_kept_is_refused_at_once() -> None:
+    with running_redis() as redis, running_gateway(redis.url) as gateway:
+        worker = EchoWorker(redis.url)
+        await worker.queue.open()
+        await worker.queue.heartbeat(tokens_per_s=1_000)
+        async with httpx.AsyncClient(base_url=gateway.url) as client:
+            await asyncio.sleep(1.5)  # the gateway looks every second
+            hurried = {"inputs": "x" * 1_800, "deadline_ms": 2_000}
+            first = await client.post("/predict", json=hurried, headers=LATER)
+            late = await client.post("/predict", json=hurried)
+            patient = await client.post(
+                "/predict", json=hurried | {"deadline_ms": 9_000}, headers=LATER
+            )
+        await worker.close()
+
+    assert [first.status_code, late.status_code, patient.status_code] == [202, 429, 202]
+    # 1,500 are sure to be computed in two seconds: 2,100 tokens too many, 1,000 a second.
+    assert late.headers["retry-after"] == "3"
+    assert "1800 tokens are before the job" in late.json()["detail"]
+
+
 def test_a_job_that_can_never_fit_is_the_callers_to_split() -> None:
     with running_redis() as redis, running_gateway(redis.url, queue_limit_tokens=100) as gateway:
         answer = httpx.post(f"{gateway.url}/jobs", json={"inputs": ["x" * 60, "y" * 60]})

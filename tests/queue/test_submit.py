@@ -154,6 +154,33 @@ async def test_one_tenant_cannot_fill_the_queue_of_another(bench: Bench) -> None
     assert [type(a) for a in answers] == [Queued, Overloaded, Queued]
 
 
+async def test_a_job_that_would_be_late_is_refused_before_it_waits(bench: Bench) -> None:
+    first, second, third = (
+        job(chunk(tokens=60), deadline_ms=1_000, in_time_tokens=limit) for limit in (50, 120, 179)
+    )
+
+    answers = await bench.jobs.submit([first, second, third], watch=True)
+
+    # With nothing before it a job is begun at once, however large it is.
+    assert [type(a) for a in answers] == [Queued, Queued, Overloaded]
+    assert isinstance(answers[2], Overloaded)
+    assert answers[2].excess_tokens == 1
+    assert "120 tokens are before the job, which has 60 and 1000 ms" in str(answers[2])
+    assert await bench.jobs.watch([third.id], listen=False) == [None]
+
+
+async def test_bulk_does_not_make_interactive_work_late_but_is_made_late_by_it(
+    bench: Bench,
+) -> None:
+    bulk = job(chunk(tokens=100), lane=Lane.BULK)
+    interactive = [job(chunk(tokens=60), deadline_ms=1_000, in_time_tokens=150) for _ in range(2)]
+    late = job(chunk(tokens=10), lane=Lane.BULK, deadline_ms=1_000, in_time_tokens=150)
+
+    answers = await bench.jobs.submit([bulk, *interactive, late], watch=True)
+
+    assert [type(a) for a in answers] == [Queued, Queued, Queued, Overloaded]
+
+
 async def test_a_full_queue_still_knows_its_own_jobs(bench: Bench) -> None:
     tight = bench.gateway("g", policy(queue_limit_tokens=4))
     wanted = job(chunk(tokens=4))
