@@ -68,7 +68,7 @@ class Unexpected(Exception):
     """An answer that is not what it must be: nothing measured with it counts."""
 
 
-class _Connection:
+class Connection:
     """One keep-alive connection and the request that is under way on it."""
 
     def __init__(self, spec: LoadSpec) -> None:
@@ -97,11 +97,11 @@ class Client:
     def __init__(self, spec: LoadSpec) -> None:
         self._spec = spec
         self._status = b"HTTP/1.1 %d " % spec.status
-        self._bytes = [_request_bytes(spec, request) for request in spec.requests]
+        self._bytes = [request_bytes(spec, request) for request in spec.requests]
         self._next = 0
         self._connections = {
             connection.socket.fileno(): connection
-            for connection in (_Connection(spec) for _ in range(spec.connections))
+            for connection in (Connection(spec) for _ in range(spec.connections))
         }
         self._poll = select.epoll()
         for fileno in self._connections:
@@ -146,14 +146,15 @@ class Client:
             decoded.append(body)
         return decoded
 
-    def _send(self, connection: _Connection) -> None:
+    def _send(self, connection: Connection) -> None:
         connection.number = self._next
         self._next += 1
         connection.sent_at = perf_counter()
         connection.socket.sendall(self._bytes[connection.number % len(self._bytes)])
 
 
-def _request_bytes(spec: LoadSpec, request: Request) -> bytes:
+def request_bytes(spec: LoadSpec, request: Request) -> bytes:
+    """Head and body, as they go over the wire."""
     body = msgspec.json.encode(request.body)
     head = (
         f"POST {spec.path} HTTP/1.1\r\nHost: {spec.host}:{spec.port}\r\n"

@@ -72,7 +72,27 @@ def figures(load: Load) -> Figures:
 
 
 def run_load(system: System, spec: LoadSpec) -> Load:
-    """Run one client to its end.
+    """Run one closed-loop client to its end.
+
+    Raises:
+        LoadFailed
+    """
+    told = run_client(system, "bench.client", spec)
+    seen = msgspec.json.decode(told.seen, type=Seen)
+    return Load(seen, told.cpu_s, told.others_cpu_s, told.counted)
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What any client saw, as it said it, and what everybody spent meanwhile."""
+
+    seen: bytes
+    cpu_s: dict[str, float]
+    others_cpu_s: float
+    counted: dict[str, float]
+
+
+def run_client(system: System, module: str, spec: msgspec.Struct) -> Told:
+    """Run a client, a module that speaks as ``bench.client`` does, to its end.
 
     Raises:
         LoadFailed
@@ -81,7 +101,7 @@ def run_load(system: System, spec: LoadSpec) -> Load:
         file = Path(folder) / "load.json"
         file.write_bytes(msgspec.json.encode(spec))
         client = subprocess.Popen(
-            tethered([sys.executable, "-m", "bench.client", str(file)]),
+            tethered([sys.executable, "-m", module, str(file)]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -94,7 +114,7 @@ def run_load(system: System, spec: LoadSpec) -> Load:
             client.communicate()
 
 
-def _conduct(system: System, client: subprocess.Popen[str]) -> Load:
+def _conduct(system: System, client: subprocess.Popen[str]) -> Told:
     pids = {**system.pids, "client": client.pid}
     _expect(client, "warm")
     counted_before = system.counters()
@@ -110,8 +130,8 @@ def _conduct(system: System, client: subprocess.Popen[str]) -> Load:
     line = client.stdout.readline()
     if not line:
         raise LoadFailed(_last_words(client))
-    return Load(
-        seen=msgspec.json.decode(line, type=Seen),
+    return Told(
+        seen=line.encode(),
         cpu_s=cpu_s,
         others_cpu_s=round(machine_s - sum(cpu_s.values()), 2),
         counted=_grown(counted_before, counted_after),
