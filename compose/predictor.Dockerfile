@@ -23,7 +23,7 @@ WORKDIR /install
 COPY pyproject.toml constraints.txt LICENSE ./
 RUN touch README.md \
     && pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore \
-        -c constraints.txt '.[predictor]' \
+        -c constraints.txt '.[predictor,onnx]' \
     && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin penstock \
     && install -d -o penstock -g penstock /var/cache/huggingface
 WORKDIR /app

@@ -67,6 +67,22 @@ class _TokenizerConfig(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Weights:
+    """The files that a backend loads, and what to do where there are none."""
+
+    pattern: str
+    remedy: str
+
+
+SAFETENSORS: Final = Weights(
+    "*.safetensors",
+    "and no other format is loaded: open it with transformers where you trust it and write it "
+    "with save_pretrained",
+)
+ONNX: Final = Weights("*.onnx", "write them with `python -m tools.export_onnx`")
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """What the configuration files of a sequence classifier state."""
 
@@ -80,8 +96,10 @@ class Checkpoint:
     pad_id: int
 
 
-def read_checkpoint(folder: Path, *, source: str, weights: bool) -> Checkpoint:
+def read_checkpoint(folder: Path, *, source: str, weights: Weights | None) -> Checkpoint:
     """What the checkpoint in ``folder`` states; ``source`` is its name in commands.
+
+    ``weights`` is what must be there beside its configuration files.
 
     Raises:
         ModelRefused: not a sequence classifier, or a file is missing or contradicts itself.
@@ -131,17 +149,14 @@ def _architecture(config: _Config, folder: Path) -> str:
     )
 
 
-def _check_files(folder: Path, *, source: str, weights: bool) -> None:
+def _check_files(folder: Path, *, source: str, weights: Weights | None) -> None:
     if not (folder / TOKENIZER).is_file():
         raise ModelRefused(
             f"{folder / TOKENIZER}: there is no such file; write it with "
             f"`python -m tools.convert_tokenizer {source}`"
         )
-    if weights and not any(folder.glob("*.safetensors")):
-        raise ModelRefused(
-            f"{folder}: holds no *.safetensors, and no other format is loaded: open it with "
-            "transformers where you trust it and write it with save_pretrained"
-        )
+    if weights and not any(folder.glob(weights.pattern)):
+        raise ModelRefused(f"{folder}: holds no {weights.pattern}, {weights.remedy}")
 
 
 def _labels(config: _Config, folder: Path) -> tuple[str, ...]:

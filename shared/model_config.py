@@ -27,7 +27,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     task: Annotated[Task, Meta(examples=["text-classification"])] = Task.TEXT_CLASSIFICATION
-    backend: Annotated[Literal["torch", "stand-in"], Meta(examples=["torch"])] = "torch"
+    backend: Annotated[Literal["torch", "onnx", "stand-in"], Meta(examples=["torch"])] = "torch"
     description: Annotated[str, Meta(examples=["Sentiment of film reviews"])] = ""
     licence: Annotated[str, Meta(examples=["Apache-2.0"])] = ""
     sample: Annotated[Words, Meta(examples=["I liked it"])] = "A sentence to try the model with."
@@ -47,7 +47,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if (self.task is Task.ECHO) != (self.backend == "stand-in"):
             raise ValueError(
                 f'task = "{self.task}" with backend = "{self.backend}": '
-                'write backend = "torch" for text-classification, "stand-in" for echo'
+                'write backend = "torch" or "onnx" for text-classification, "stand-in" for echo'
             )
 
 

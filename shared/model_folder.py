@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from shared.checkpoint import CONFIG, Checkpoint, read_checkpoint
+from shared.checkpoint import CONFIG, ONNX, SAFETENSORS, Checkpoint, read_checkpoint
 from shared.contract import ModelKey
 from shared.model_config import FILE, ModelConfig, read_model_config
 from shared.model_spec import ModelRefused, ModelSpec, Scoring, Task
@@ -27,6 +27,7 @@ _STAND_IN: Final = Checkpoint(
     pad_id=0,
 )
 """What a checkpoint would state of the model that has none."""
+_WEIGHTS: Final = {"torch": SAFETENSORS, "onnx": ONNX}
 _SAFE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What may stand in a URL and in a key: no ``@``, ``:``, ``{`` or ``/``."""
 
@@ -55,7 +56,8 @@ def open_model(
     for version, at in _version_folders(folder, config):
         checkpoint = _STAND_IN
         if config.task is not Task.ECHO:
-            checkpoint = read_checkpoint(at, source=source or str(at), weights=weights)
+            wanted = _WEIGHTS[config.backend] if weights else None
+            checkpoint = read_checkpoint(at, source=source or str(at), weights=wanted)
         _check(config, checkpoint, file=folder / FILE, folder=at)
         versions[version] = _spec(ModelKey(name, version), at, config, checkpoint)
     default = config.default_version or list(versions)[-1]

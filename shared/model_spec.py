@@ -42,7 +42,7 @@ class ModelSpec:
     key: ModelKey
     task: Task
     backend: str
-    """``torch`` or ``stand-in``."""
+    """``torch``, ``onnx`` or ``stand-in``."""
     folder: Path
     labels: tuple[str, ...]
     """In the order of the logits."""

@@ -11,10 +11,10 @@ from services.predictor.backends.linear import BlockedLinear, Int8Linear, replac
 IN, OUT = 48, 80
 
 
-@pytest.fixture
-def linear() -> nn.Linear:
+@pytest.fixture(params=[True, False], ids=["bias", "no bias"])
+def linear(request: pytest.FixtureRequest) -> nn.Linear:
     torch.manual_seed(0)
-    return nn.Linear(IN, OUT)
+    return nn.Linear(IN, OUT, bias=request.param)
 
 
 @torch.inference_mode()
@@ -61,7 +61,9 @@ def test_a_token_s_answer_does_not_depend_on_its_company(
 
 @torch.inference_mode()
 def test_a_token_of_zeros_is_not_divided_by_zero(linear: nn.Linear) -> None:
-    torch.testing.assert_close(Int8Linear(linear)(torch.zeros(1, 2, IN))[0, 0], linear.bias)
+    answer = Int8Linear(linear)(torch.zeros(1, 2, IN))[0, 0]
+
+    torch.testing.assert_close(answer, linear(torch.zeros(IN)))
 
 
 @torch.inference_mode()

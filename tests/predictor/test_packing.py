@@ -26,6 +26,9 @@ SIZES = {
     "max_position_embeddings": 64,
     "embedding_size": 16,
     "num_labels": 3,
+    "pad_token_id": 1,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
 }
 
 
@@ -55,6 +58,7 @@ def build(family: str, folder: Path) -> ModelSpec:
         ("electra", True),
         ("albert", False),
         ("deberta-v2", False),
+        ("gpt2", False),
     ],
 )
 def test_packed_and_one_by_one_are_the_same(family: str, packs: bool, tmp_path: Path) -> None:

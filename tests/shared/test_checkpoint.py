@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from shared.checkpoint import Checkpoint, read_checkpoint
+from shared.checkpoint import SAFETENSORS, Checkpoint, read_checkpoint
 from shared.model_spec import ModelRefused, Scoring
 from tests.shared.models import checkpoint
 
 
 def read(folder: Path) -> Checkpoint:
-    return read_checkpoint(folder, source=str(folder), weights=True)
+    return read_checkpoint(folder, source=str(folder), weights=SAFETENSORS)
 
 
 def stated(tmp_path: Path, **config: object) -> Checkpoint:

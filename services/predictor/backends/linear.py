@@ -11,7 +11,13 @@ import torch
 from torch import nn
 
 _HAS_ONEDNN: Final = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-BLOCKED_DTYPES: Final = (torch.float32, torch.bfloat16) if _HAS_ONEDNN else ()
+_HAS_BFLOAT16: Final = _HAS_ONEDNN and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # noqa: SLF001
+_HAS_VNNI: Final = torch.cpu._is_vnni_supported()  # noqa: SLF001
+"""Without it products are added in 16 bits, two at a time: weights take one bit less."""
+BLOCKED_DTYPES: Final = tuple(
+    dtype for dtype, has in ((torch.float32, _HAS_ONEDNN), (torch.bfloat16, _HAS_BFLOAT16)) if has
+)
+HAS_INT8: Final = _HAS_ONEDNN
 
 _MOST: Final = 127.0
 _ZERO: Final = 128
@@ -51,18 +57,19 @@ class Int8Linear(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         weight = linear.weight
-        self._scales = (weight.abs().amax(1) / _MOST).clamp(min=_LEAST)
+        most = _MOST if _HAS_VNNI else _MOST // 2
+        self._scales = (weight.abs().amax(1) / most).clamp(min=_LEAST)
         whole = (weight / self._scales[:, None]).round().to(torch.int8)
         self._weight = torch.ops.onednn.qlinear_prepack(whole, None)
         self._zeros = torch.zeros(len(weight), dtype=torch.int32)
-        self._bias = linear.bias
+        self._bias: torch.Tensor | None = linear.bias
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """[…, in] to […, out], float32 both."""
         scales = (hidden.abs().amax(-1, keepdim=True) / _MOST).clamp_(min=_LEAST)
         # Zero is 128, not 0: oneDNN has fast kernels for unsigned inputs only.
         quantized = (hidden / scales).add_(_ZERO).round_().to(torch.uint8)
-        product = torch.ops.onednn.qlinear_pointwise(
+        product: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
             quantized,
             1.0,
             _ZERO,
@@ -77,4 +84,6 @@ class Int8Linear(nn.Module):
             [],
             "",
         )
+        if self._bias is None:
+            return product.mul_(scales)
         return torch.addcmul(self._bias, product, scales)

@@ -15,12 +15,22 @@ def load_backend(spec: ModelSpec, *, device: str, dtype: str, threads: int, pack
             from services.predictor.backends.torch_text import TorchTextClassifier
 
             return TorchTextClassifier(spec, device=device, dtype=dtype, threads=threads, pack=pack)
+        case "onnx":
+            try:
+                from services.predictor.backends.onnx_text import OnnxTextClassifier
+            except ImportError as exc:
+                raise UnknownBackend(
+                    f"model {spec.key} asks for backend onnx, and ONNX Runtime is not there "
+                    f"({exc}): pip install 'penstock[onnx]'"
+                ) from exc
+
+            return OnnxTextClassifier(spec, device=device, dtype=dtype, threads=threads)
         case "stand-in":
             from services.predictor.backends.stand_in import StandIn
 
             return StandIn(spec)
         case unknown:
             raise UnknownBackend(
-                f"model {spec.key} asks for backend {unknown!r}, there are torch and stand-in: "
-                "write one of them as backend in its model.toml"
+                f"model {spec.key} asks for backend {unknown!r}, there are torch, onnx and "
+                "stand-in: write one of them as backend in its model.toml"
             )

@@ -48,12 +48,14 @@ class Packing:
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
+        base: Any = model.base_model
+        if not hasattr(base, "embeddings"):
+            raise NotPackable(f"{type(model).__name__} has no embeddings like BERT's")
         last = _layers(model)[-1]
         AttentionInterface.register(_NAME, _attention)
         AttentionMaskInterface.register(_NAME, _no_mask)
         model.set_attn_implementation(_NAME)
         self._model = model
-        base: Any = model.base_model
         # RoBERTa and its kin count positions from after the padding's id.
         self._first_position = getattr(base.embeddings, "padding_idx", -1) + 1
         self._hooks = [last.register_forward_pre_hook(_keep_first_tokens, with_kwargs=True)]

@@ -17,14 +17,16 @@ from transformers.utils import logging as transformers_logging
 from services.predictor.backends.base import UnknownBackend
 from services.predictor.backends.linear import (
     BLOCKED_DTYPES,
+    HAS_INT8,
     BlockedLinear,
     Int8Linear,
     replace_linears,
 )
+from services.predictor.backends.logits import outcomes_of
 from services.predictor.backends.packing import Packed, Packing
 from services.predictor.collate import collate
 from services.predictor.rows import Row
-from shared.contract import Failure, Outcome, Success, Tensor
+from shared.contract import Outcome
 from shared.errors import DeviceLost, OutOfMemory, PredictionFailed
 from shared.model_spec import ModelSpec
 
@@ -124,8 +126,7 @@ class TorchTextClassifier:
         with _translated(), torch.inference_mode():
             # One copy from the device for the whole batch.
             logits = self._logits(prepared).float().cpu().numpy()
-        finite = np.isfinite(logits).all(axis=1)
-        return [_outcome(row, finite=bool(ok)) for row, ok in zip(logits, finite, strict=True)]
+        return outcomes_of(logits)
 
     def _logits(self, prepared: Prepared) -> torch.Tensor:
         if isinstance(prepared, Packed):
@@ -136,12 +137,6 @@ class TorchTextClassifier:
         }
         answer: torch.Tensor = self._model(**inputs).logits
         return answer
-
-
-def _outcome(logits: "np.ndarray[tuple[int], np.dtype[np.float32]]", *, finite: bool) -> Outcome:
-    if not finite:
-        return Failure.of(PredictionFailed("the model answered with NaN or infinity"))
-    return Success((Tensor("logits", "<f4", logits.shape, logits.astype("<f4").tobytes()),))
 
 
 def _choose_device(wanted: str) -> torch.device:
@@ -155,6 +150,11 @@ def _choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
         raise UnknownBackend(
             f"int8 computes on a CPU only, the device is {device}: set "
             "PENSTOCK_PREDICTOR_DEVICE=cpu, or PENSTOCK_PREDICTOR_DTYPE=bfloat16"
+        )
+    if wanted == "int8" and not HAS_INT8:
+        raise UnknownBackend(
+            "int8 needs oneDNN, which this build of torch lacks: set "
+            "PENSTOCK_PREDICTOR_DTYPE=float32"
         )
     if wanted != "auto":
         return _DTYPES[wanted]

@@ -1,0 +1,21 @@
+"""Logits as outcomes: what every backend of a classifier answers."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.contract import Failure, Outcome, Success, Tensor
+from shared.errors import PredictionFailed
+
+
+def outcomes_of(logits: NDArray[Any]) -> list[Outcome]:
+    """[B, labels] to float32 [labels] for each row; a row with NaN or infinity fails alone."""
+    finite = np.isfinite(logits).all(axis=1)
+    return [_outcome(row, finite=bool(ok)) for row, ok in zip(logits, finite, strict=True)]
+
+
+def _outcome(logits: NDArray[Any], *, finite: bool) -> Outcome:
+    if not finite:
+        return Failure.of(PredictionFailed("the model answered with NaN or infinity"))
+    return Success((Tensor("logits", "<f4", logits.shape, logits.astype("<f4").tobytes()),))
