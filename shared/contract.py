@@ -145,7 +145,7 @@ class Job(msgspec.Struct, frozen=True):
     deadline_ms: int | None = None
     """From acceptance; bounds the begin."""
     in_time_tokens: int | None = None
-    """What should be computed by its deadline, the job and all before it; None: not known."""
+    """What should be computed by its deadline, of all that is before it; None: not known."""
     admit_us: int = 0
     preprocess_us: int = 0
     trace: str = ""

@@ -85,7 +85,11 @@ class Predictor:
             threads=settings.threads,
             pack=settings.pack,
         )
-        cost = warmed_up(backend, max_forward_s=settings.max_forward_ms / 1e3)
+        cost = warmed_up(
+            backend,
+            max_forward_s=settings.max_forward_ms / 1e3,
+            token_budget=settings.token_budget,
+        )
         log.info(
             "model loaded",
             model=str(self._spec.key),
@@ -141,7 +145,7 @@ class Predictor:
         log.info("ready", model=str(self._spec.key), worker=self._name, device=backend.device)
         try:
             beat_s = min(_HEARTBEAT_S, shared.lease_ms / 3e3)
-            beating = _heartbeat(queue, patience, device, every_s=beat_s)
+            beating = _heartbeat(queue, patience, worker, every_s=beat_s)
             draining = self._bound_the_drain(patience, worker.begun)
             return await self._work(worker, keeping, beating, draining)
         finally:
@@ -213,11 +217,11 @@ async def _leave(queue: DeliveryQueue, *, begun: Sequence[EntryId]) -> None:
 
 
 async def _heartbeat(
-    queue: DeliveryQueue, patience: Patience, device: Device, *, every_s: float
+    queue: DeliveryQueue, patience: Patience, worker: Worker, *, every_s: float
 ) -> None:
     """Say again and again that this worker lives; trim what the streams no longer need."""
     while True:
-        await patience(lambda: queue.heartbeat(tokens_per_s=device.tokens_per_s))
+        await patience(lambda: queue.heartbeat(tokens_per_s=worker.tokens_per_s()))
         await patience(queue.trim)
         await asyncio.sleep(every_s)
 

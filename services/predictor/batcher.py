@@ -64,6 +64,19 @@ class Batcher:
         affordable = (self._limit_s() - self._cost.fixed_s) / s_per_token if s_per_token else inf
         return min(self._ceiling, affordable)
 
+    def tokens_per_s(self, row_tokens: float) -> float:
+        """What full batches of rows of that length make; 0 while that is not known.
+
+        What the device could do, not what it was asked to: a forward of one row is mostly fixed.
+        """
+        tokens = min(self.batch_tokens, self._policy.max_rows * row_tokens)
+        if not row_tokens or not self._cost.fixed_s + self._cost.s_per_token:
+            return 0.0
+        tokens = max(tokens, row_tokens)
+        rows, longest = max(1, round(tokens / row_tokens)), max(1, round(row_tokens))
+        extent = Extent(rows, longest, rows * longest, rows * longest**2, self._policy.packed)
+        return extent.real_tokens / self._cost.seconds(extent)
+
     def add(self, delivery: Delivery, *, now: float) -> None:
         """Let a delivery wait for its batch; one that waits already keeps its place."""
         self._waiting[delivery.lane].add(delivery, now=now)
@@ -137,6 +150,8 @@ class Batcher:
             if not self._policy.packed:
                 others.sort(key=lambda one: abs(one.longest - first.longest))  # keeps turns in ties
             for delivery in others:
+                if extent.rows >= self._policy.max_rows or extent.tokens >= self._ceiling:
+                    break
                 grown = extent.plus(self._extent(delivery))
                 if self._fits(grown) and self._worth_it(extent, grown):
                     batch.append(delivery)

@@ -12,8 +12,7 @@ from services.predictor.metrics import Metrics
 from services.predictor.rows import Row
 from shared.contract import Outcome
 
-_SMOOTHING: Final = 0.2
-_LEAST_S: Final = 1e-6
+_SMOOTHING: Final = 0.05
 
 
 def device_thread() -> ThreadPoolExecutor:
@@ -37,8 +36,8 @@ class Device:
         self._started_at: float | None = None
         self._expected_s = 0.0
         self._cost = cost
-        self.tokens_per_s = 0.0
-        """Real tokens, while a forward runs; 0 before the first one."""
+        self.row_tokens = 0.0
+        """Tokens of a row, on the average of late; 0 before the first forward."""
 
     def age_s(self) -> float:
         """How long the running forward has run; 0 when none does."""
@@ -80,9 +79,8 @@ class Device:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _count(self, extent: Extent, seconds: float) -> None:
-        weight = _SMOOTHING if self.tokens_per_s else 1.0
-        rate = extent.real_tokens / max(seconds, _LEAST_S)
-        self.tokens_per_s += weight * (rate - self.tokens_per_s)
+        weight = _SMOOTHING if self.row_tokens else 1.0
+        self.row_tokens += weight * (extent.real_tokens / extent.rows - self.row_tokens)
         metrics = self._metrics
         metrics.executions.inc()
         metrics.rows.inc(extent.rows)

@@ -1,8 +1,8 @@
 """The predictor's settings: read once, in ``__main__``, and frozen afterwards."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shared.settings import FrozenSettings, SharedSettings
 from shared.settings_words import Takes
@@ -57,3 +57,14 @@ class PredictorSettings(FrozenSettings, env_prefix="PENSTOCK_PREDICTOR_"):
     drain_grace_ms: int = Field(
         30_000, ge=0, description="how long the running batch may go on after SIGTERM"
     )
+
+    @model_validator(mode="after")
+    def _forwards_end_in_time(self) -> Self:
+        limit_ms = self.shared.forward_limit_ms
+        if self.max_forward_ms > limit_ms // 2:
+            raise ValueError(
+                f"PENSTOCK_PREDICTOR_MAX_FORWARD_MS={self.max_forward_ms} is more than half of "
+                f"PENSTOCK_FORWARD_LIMIT_MS={limit_ms}, after which a predictor ends itself: "
+                f"lower the one to {limit_ms // 2} or raise the other"
+            )
+        return self

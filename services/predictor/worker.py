@@ -92,12 +92,16 @@ class Worker:
         suspects = {suspect.entry for suspect in self._suspects}
         return [e for e in self._leases if e not in self._batcher and e not in suspects]
 
+    def tokens_per_s(self) -> float:
+        """What this worker can compute, for rows as they came of late; 0 before any did."""
+        return self._batcher.tokens_per_s(self._device.row_tokens)
+
     async def _one_round(self, tasks: asyncio.TaskGroup) -> None:
         if not len(self._batcher):
             await self._consumer.wait()
         await self._until_due()
         forming_at = monotonic()
-        await self._consumer.fill(tokens_per_s=self._device.tokens_per_s)
+        await self._consumer.fill(tokens_per_s=self.tokens_per_s())
         deliveries = self._batcher.take(now=monotonic(), free_at=self._due_at())
         if not deliveries:
             return

@@ -243,10 +243,10 @@ def _submitted(job: Job, answer: Sequence[Any]) -> Submitted:
         case b"late":
             _, queued = answer
             return Overloaded(
-                f"{queued} tokens are before the job, which has {job.tokens} and {job.deadline_ms} "
-                f"ms: {job.in_time_tokens} should be computed by then, try again after the time in "
-                "Retry-After or allow for more",
-                excess_tokens=int(queued) + job.tokens - (job.in_time_tokens or 0),
+                f"{queued} tokens are before the job, {job.in_time_tokens} of them should be "
+                f"computed within its {job.deadline_ms} ms: try again after the time in "
+                "Retry-After, or allow for more",
+                excess_tokens=int(queued) - (job.in_time_tokens or 0),
             )
         case _:
             return _refusal(job, answer[1].decode(errors="replace"))

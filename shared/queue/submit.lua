@@ -27,7 +27,7 @@ local function room(job, tokens)
     return {'full', tonumber(load[4] or 0), request.tenant_limit_tokens, 'tenant'}
   end
   local before = job.lane == 'interactive' and tonumber(load[1] or 0) or queued
-  if job.in_time_tokens and before > 0 and before + tokens > job.in_time_tokens then
+  if job.in_time_tokens and before > job.in_time_tokens then
     return {'late', before}
   end
 end

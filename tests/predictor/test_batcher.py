@@ -140,6 +140,16 @@ def test_a_forward_that_is_mostly_fixed_takes_as_much_again() -> None:
     assert len(take(holding(impossible, *waiting, device=Device(fixed_ms=50)))) == 5
 
 
+def test_the_pace_is_that_of_full_batches() -> None:
+    batcher = holding(policy(max_forward_s=0.110, token_budget=1_000), device=Device(fixed_ms=10))
+
+    assert batcher.tokens_per_s(0.0) == 0.0
+    assert batcher.tokens_per_s(10.0) == pytest.approx(100 / 0.110)
+    assert batcher.tokens_per_s(5.0) == pytest.approx(50 / 0.060)  # ten rows are the most
+    assert batcher.tokens_per_s(500.0) == pytest.approx(500 / 0.510)
+    assert holding(policy(), device=CostModel()).tokens_per_s(10.0) == 0.0
+
+
 def test_before_anything_is_known_rows_and_tokens_bound_a_batch() -> None:
     waiting = [delivery(longest=10) for _ in range(20)]
 

@@ -114,6 +114,6 @@ def test_no_part_is_ever_negative(forwards: list[tuple[list[int], float]]) -> No
     for lengths, seconds in forwards:
         cost.learn(extent(lengths), seconds)
 
-        assert cost.fixed_s >= 0
-        assert cost.s_per_token >= 0
-        assert cost.seconds(extent([0])) >= 0
+        assert 0 <= cost.fixed_s < 100
+        assert 0 <= cost.s_per_token < 100
+        assert 0 <= cost.seconds(extent([0])) < 100

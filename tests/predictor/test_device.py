@@ -80,11 +80,11 @@ async def test_what_a_forward_took_is_learnt_and_expected_of_the_next() -> None:
     gate.open.set()
     cost = CostModel()
     made = device(gate, cost)
-    assert (made.tokens_per_s, cost.seconds(made.extent([ROW]))) == (0.0, 0.0)
+    assert (made.row_tokens, cost.seconds(made.extent([ROW]))) == (0.0, 0.0)
 
     await made.forward([ROW], made.prepare([ROW]))
 
-    assert made.tokens_per_s > 0
+    assert made.row_tokens == 5
     assert cost.seconds(made.extent([ROW])) > 0
     made.close()
 
