@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from bench import gateway_cpu, hop, memory, offline, overload, policy, redis_call, scale, serve
+from bench import gateway_cpu, gpu, hop, memory, offline, overload, policy, redis_call, scale, serve
 from bench.peers import measure as peers
 from bench.plan import Measurement, Plan
 from bench.results import machine, save, tables
@@ -21,10 +21,11 @@ MEASUREMENTS: Final[dict[str, Measurement]] = {
     "memory": memory.measure,
     "scale": scale.measure,
     "policy": policy.measure,
+    "gpu": gpu.measure,
     "peers": peers.measure,
 }
-ONLY_IF_NAMED: Final = {"peers"}
-"""They install gigabytes."""
+ONLY_IF_NAMED: Final = {"gpu", "peers"}
+"""One wants a GPU, the others install gigabytes."""
 
 _CACHE: Final = Path("build/bench")
 _RUNS: Final = 5
@@ -51,7 +52,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure this machine.")
     parser.add_argument(
-        "names", nargs="*", choices=[*MEASUREMENTS, []], help="all but peers, unless named"
+        "names", nargs="*", choices=[*MEASUREMENTS, []], help="all but gpu and peers"
     )
     parser.add_argument("--smoke", action="store_true", help="small counts: does it work?")
     parser.add_argument("--tables", action="store_true", help="measure nothing: show what is kept")

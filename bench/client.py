@@ -60,8 +60,6 @@ class Seen(msgspec.Struct, frozen=True):
     """In the order in which they were sent."""
     timings_ms: dict[str, float]
     """The means of what the answers say of themselves."""
-    timings_off_ms: float
-    """The largest distance of the stages' sum from the latency measured here, at p99."""
 
 
 class Unexpected(Exception):
@@ -201,14 +199,6 @@ def _means(answers: list[dict[str, float]]) -> dict[str, float]:
     return {stage: round(total / len(answers), 3) for stage, total in sums.items()}
 
 
-def _off_ms(answers: list[dict[str, float]], latencies_ms: list[float]) -> float:
-    distances: list[float] = sorted(
-        abs(latency - sum(answer.values()))
-        for answer, latency in zip(answers, latencies_ms, strict=True)
-    )
-    return round(distances[int(0.99 * (len(distances) - 1))], 3)
-
-
 def main() -> None:
     """Warm up, wait to be told, run, tell."""
     spec = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=LoadSpec)
@@ -226,7 +216,6 @@ def main() -> None:
         seconds=seconds,
         latencies_ms=latencies_ms,
         timings_ms=_means(timings),
-        timings_off_ms=_off_ms(timings, latencies_ms),
     )
     print(msgspec.json.encode(seen).decode(), flush=True)
 

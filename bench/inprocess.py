@@ -172,7 +172,7 @@ def main() -> None:
     model = open_repository(folders, spec.model, weights=True).default
     codec = open_codec(model)
     backend = _plain(model) if spec.plain else _own(model, spec)
-    warmed_up(backend, max_forward_s=_LONGEST_S)
+    warmed_up(backend, max_forward_s=_LONGEST_S, token_budget=max(spec.batch_tokens, default=1))
     for _ in sys.stdin:
         sys.stdout.buffer.write(msgspec.json.encode(_told(spec, codec, backend)) + b"\n")
         sys.stdout.buffer.flush()

@@ -6,6 +6,8 @@ compute nothing: what is left is the service itself.
 """
 
 import random
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -17,6 +19,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 
 MINILM: Final = "minilm-shape"
+BASE: Final = "bert-base-shape"
 SHIPPED: Final = "nsmc-sentiment"
 ECHO: Final = "echo-at-once"
 WAITING: Final = "echo-waiting"
@@ -36,9 +39,24 @@ def repository(cache: Path) -> str:
     folder = cache / "models"
     _write_stand_in(folder / ECHO, {"forward_ms": 0})
     _write_stand_in(folder / WAITING, {"forward_ms": FORWARD_MS})
-    if not (folder / MINILM / "1" / "model.safetensors").exists():
-        _write_minilm(folder / MINILM / "1")
+    _write_bert(folder / MINILM / "1", layers=6, hidden=384)
     return f"{folder}:{SHIPPED_FOLDER}"
+
+
+def base(cache: Path) -> str:
+    """The name of a model of BERT-base's shape, in :func:`repository`; 440 MB of it."""
+    _write_bert(cache / "models" / BASE / "1", layers=12, hidden=768)
+    return BASE
+
+
+def exported(model: str, cache: Path) -> str:
+    """The name of the same model as ONNX, in :func:`repository`; written where it is missing."""
+    name = f"{model}-onnx"
+    target = cache / "models" / name
+    if not (target / "1" / "model.int8.onnx").exists():
+        command = [sys.executable, "-m", "tools.export_onnx"]
+        subprocess.run([*command, str(folder_of(model, cache)), str(target)], check=True)
+    return name
 
 
 def folder_of(model: str, cache: Path) -> Path:
@@ -54,7 +72,10 @@ def _write_stand_in(folder: Path, options: Mapping[str, float]) -> None:
     (folder / "model.toml").write_text("\n".join(lines) + "\n")
 
 
-def _write_minilm(folder: Path) -> None:
+def _write_bert(folder: Path, *, layers: int, hidden: int) -> None:
+    """Random weights; 12 heads, as MiniLM-L6 and BERT-base have."""
+    if (folder / "model.safetensors").exists():
+        return
     import torch
     from transformers import BertConfig, BertForSequenceClassification
 
@@ -63,10 +84,10 @@ def _write_minilm(folder: Path) -> None:
     torch.manual_seed(_SEED)
     config = BertConfig(
         vocab_size=_PIECES,
-        hidden_size=384,
-        num_hidden_layers=6,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
         num_attention_heads=12,
-        intermediate_size=1_536,
+        intermediate_size=4 * hidden,
         max_position_embeddings=_POSITIONS,
         num_labels=2,
     )

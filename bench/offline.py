@@ -33,6 +33,7 @@ class Way:
     most_rows: int = _MANY
     batch_tokens: int = _BATCH_TOKENS
     dtype: str = "float32"
+    onnx: bool = False
 
 
 WAYS: Final = (
@@ -43,6 +44,8 @@ WAYS: Final = (
     Way("ours, packed", pack=True, sort=False),
     Way("ours, packed, bfloat16", pack=True, sort=False, dtype="bfloat16"),
     Way("ours, packed, int8", pack=True, sort=False, dtype="int8"),
+    Way("ours, ONNX Runtime, sorted and padded", onnx=True),
+    Way("ours, ONNX Runtime, sorted and padded, int8", onnx=True, dtype="int8"),
 )
 
 
@@ -51,6 +54,8 @@ def measure(plan: Plan) -> Measured:
     runs: list[Figures] = []
     parts, summary = [], Figures()
     for model, count in _ROWS.items():
+        if plan.smoke and model != models.SHIPPED:
+            continue
         of_model = _runs_of(model, plan, rows=plan.size(count, 100))
         rows = [medians([run for run in of_model if run["way"] == way.name]) for way in WAYS]
         (limit,) = (float(row["per_s"]) for row in rows if row["way"] == _LIMIT)
@@ -76,7 +81,7 @@ def _run(model: str, way: Way, asked: Sequence[str], plan: Plan) -> Told:
     return run_inprocess(
         Spec(
             cache=str(plan.cache),
-            model=model,
+            model=models.exported(model, plan.cache) if way.onnx else model,
             texts=list(asked),
             alone=False,
             batch_tokens=[way.batch_tokens],

@@ -15,13 +15,13 @@ from typing import Final
 
 import msgspec
 
-from bench.client import Connection, LoadSpec, request_bytes
+from bench.client import Connection, LoadSpec, Unexpected, request_bytes
 
 _SILENCE_S: Final = 60.0
 
 
 class OpenSpec(msgspec.Struct, frozen=True):
-    """What is asked, in turn, and how often."""
+    """What is asked, in turn, and how often; of ``load``, where and with how many connections."""
 
     load: LoadSpec
     per_s: float
@@ -32,6 +32,7 @@ class OpenSpec(msgspec.Struct, frozen=True):
 class Asked(msgspec.Struct, frozen=True):
     """One request and what became of it."""
 
+    number: int
     due_s: float
     latency_ms: float
     status: int
@@ -52,7 +53,7 @@ class OpenClient:
         self._spec = spec
         self._requests = [request_bytes(spec.load, one) for one in spec.load.requests]
         self._poll = select.epoll()
-        self._busy: dict[int, tuple[Connection, float]] = {}
+        self._busy: dict[int, tuple[Connection, int, float]] = {}
         self._free: deque[Connection] = deque()
         for _ in range(spec.load.connections):
             self._free.append(self._connect())
@@ -81,19 +82,21 @@ class OpenClient:
 
     def _send(self, number: int, due_s: float) -> None:
         connection = self._free.popleft() if self._free else self._connect()
-        self._busy[connection.socket.fileno()] = (connection, due_s)
+        self._busy[connection.socket.fileno()] = (connection, number, due_s)
         connection.socket.sendall(self._requests[number % len(self._requests)])
 
     def _answers(self, filenos: list[int], started_at: float) -> list[Asked]:
         done = []
         for fileno in filenos:
-            connection, due_s = self._busy[fileno]
+            if fileno not in self._busy:
+                raise Unexpected("the server closed a connection that was kept alive")
+            connection, number, due_s = self._busy[fileno]
             answer = connection.answer()
             if answer is not None:
                 del self._busy[fileno]
                 self._free.append(connection)
                 latency_ms = (perf_counter() - started_at - due_s) * 1e3
-                done.append(_asked(answer, due_s, latency_ms))
+                done.append(_asked(answer, number, due_s, latency_ms))
         return done
 
 
@@ -104,12 +107,11 @@ def _moments(spec: OpenSpec) -> list[float]:
     return moments
 
 
-def _asked(answer: bytes, due_s: float, latency_ms: float) -> Asked:
+def _asked(answer: bytes, number: int, due_s: float, latency_ms: float) -> Asked:
     head = answer.partition(b"\r\n\r\n")[0].lower()
     retry = head.partition(b"\r\nretry-after:")[2].partition(b"\r\n")[0]
-    return Asked(
-        due_s, round(latency_ms, 3), int(head.split(b" ", 2)[1]), int(retry) if retry else None
-    )
+    status, after_s = int(head.split(b" ", 2)[1]), int(retry) if retry else None
+    return Asked(number, due_s, round(latency_ms, 3), status, after_s)
 
 
 def main() -> None:

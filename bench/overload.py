@@ -17,7 +17,7 @@ from bench.load import run_client, run_load
 from bench.open_client import Asked, OpenSpec, SeenOpen
 from bench.plan import Figures, Measured, Plan, medians, quantile
 from bench.table import table
-from bench.texts import texts
+from bench.texts import lengths, texts
 
 CLIENTS: Final = 64
 PREDICTORS: Final = 2
@@ -80,12 +80,22 @@ def _offered(
     told = run_client(running, "bench.open_client", spec)
     seen = msgspec.json.decode(told.seen, type=SeenOpen)
     counted = [one for one in seen.asked if one.due_s >= _SETTLED_S]
-    return _figures(counted, share, capacity, seconds - _SETTLED_S)
+    sizes = lengths(len(asked), seed=_SEED)
+    tokens = [sizes[one.number % len(sizes)] for one in counted]
+    return _figures(counted, tokens, share, capacity, seconds - _SETTLED_S)
 
 
-def _figures(asked: Sequence[Asked], share: float, capacity: float, seconds: float) -> Figures:
+def _figures(
+    asked: Sequence[Asked], tokens: Sequence[int], share: float, capacity: float, seconds: float
+) -> Figures:
     answered = [one for one in asked if one.status == 200]
-    in_time = [one for one in answered if one.latency_ms <= DEADLINE_MS]
+    # By tokens: whoever takes the short ones and refuses the long ones has answered less.
+    in_time = sum(
+        size
+        for one, size in zip(asked, tokens, strict=True)
+        if one.status == 200 and one.latency_ms <= DEADLINE_MS
+    )
+    possible = min(capacity * seconds, len(asked)) * sum(tokens) / len(tokens)
     refused = [one for one in asked if one.status == 429]
     waits_s = [one.retry_after_s or 0 for one in refused]
     return {
@@ -93,9 +103,9 @@ def _figures(asked: Sequence[Asked], share: float, capacity: float, seconds: flo
         "capacity_per_s": round(capacity, 1),
         "asked": len(asked),
         "answered": len(answered),
-        "in_time": round(len(in_time) / seconds / min(capacity, len(asked) / seconds), 3),
-        "p50_ms": round(quantile([one.latency_ms for one in answered], 0.5), 1),
-        "p99_ms": round(quantile([one.latency_ms for one in answered], 0.99), 1),
+        "in_time": round(in_time / possible, 3),
+        "p50_ms": round(quantile([one.latency_ms for one in answered] or [0.0], 0.5), 1),
+        "p99_ms": round(quantile([one.latency_ms for one in answered] or [0.0], 0.99), 1),
         "refused": len(refused),
         "refused_p99_ms": round(quantile([o.latency_ms for o in refused] or [0.0], 0.99), 1),
         "retry_after_s": quantile(waits_s or [0], 0.5),

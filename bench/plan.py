@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from statistics import median
 
@@ -51,7 +52,7 @@ def medians(runs: Sequence[Mapping[str, Figure]]) -> Figures:
 def quantile(values: Sequence[float], share: float) -> float:
     """The smallest value that ``share`` of them do not pass."""
     ranked = sorted(values)
-    return ranked[min(len(ranked) - 1, int(share * len(ranked)))]
+    return ranked[max(ceil(share * len(ranked)) - 1, 0)]
 
 
 def prefixed(prefix: str, figures: Mapping[str, Figure]) -> Figures:

@@ -20,19 +20,29 @@ _SPECIAL_TOKENS: Final = 2
 _SPLIT_SHARE: Final = 0.2  # words that are two pieces, as in running text
 
 
-def lengths(count: int, *, seed: int) -> list[int]:
+def lengths(
+    count: int, *, seed: int, median: int = MEDIAN_TOKENS, longest: int = LONGEST_TOKENS
+) -> list[int]:
     """Tokens of each text, special ones included."""
     draw = random.Random(seed)
-    wanted = (round(MEDIAN_TOKENS * draw.lognormvariate(0, _SPREAD)) for _ in range(count))
-    return [min(max(tokens, _SHORTEST_TOKENS), LONGEST_TOKENS) for tokens in wanted]
+    wanted = (round(median * draw.lognormvariate(0, _SPREAD)) for _ in range(count))
+    return [min(max(tokens, _SHORTEST_TOKENS), longest) for tokens in wanted]
 
 
-def texts(tokenizer_file: Path, count: int, *, seed: int) -> list[str]:
+def texts(
+    tokenizer_file: Path,
+    count: int,
+    *,
+    seed: int,
+    median: int = MEDIAN_TOKENS,
+    longest: int = LONGEST_TOKENS,
+) -> list[str]:
     """Texts of those lengths, in words that the tokenizer has."""
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     words, endings = _pieces(tokenizer)
     draw = random.Random(seed + 1)
-    return [_text(tokens, words, endings, draw) for tokens in lengths(count, seed=seed)]
+    wanted = lengths(count, seed=seed, median=median, longest=longest)
+    return [_text(tokens, words, endings, draw) for tokens in wanted]
 
 
 def _text(tokens: int, words: Sequence[str], endings: Sequence[str], draw: random.Random) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from bench.children import tethered
 from bench.client import Place, Request
+from services.predictor.__main__ import OPENMP_SPINS
 
 SERVERS: Final = Path(__file__).parent / "servers"
 DOCUMENTED_BATCH: Final = 32
@@ -27,7 +28,7 @@ class NotInstalled(Exception):
 
 
 class PeerDidNotStart(Exception):
-    """It ended, or gave no answer in time; its log's last lines are the message."""
+    """It ended, or gave no answer in time; a note has its log's last lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +187,7 @@ def _environ(folder: Path, setting: Setting, *, model: str, port: int) -> Mappin
         "HOME": str(folder),  # some of them write there
         "PYTHONPATH": str(SERVERS.resolve()),
         "HF_HUB_OFFLINE": "1",
+        "GOMP_SPINCOUNT": OPENMP_SPINS,  # as ours has it
         "BENTOML_DO_NOT_TRACK": "true",
         "RAY_USAGE_STATS_ENABLED": "0",
         "PEER_MODEL": model,

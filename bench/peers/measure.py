@@ -10,16 +10,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from typing import Final
 
 from bench import models
 from bench.client import LoadSpec, Request
 from bench.cluster import HOST, cluster
 from bench.inprocess import Spec, run_inprocess
-from bench.load import Load, run_load
+from bench.load import Load, LoadFailed, run_load
 from bench.peers.catalogue import PEERS, NotInstalled, Peer, PeerDidNotStart, Setting, serving
 from bench.plan import Figures, Measured, Plan, medians, quantile
+from bench.serve import expected
 from bench.table import table
 from bench.texts import texts
 from services.local.parts import free_ports
@@ -102,7 +103,10 @@ def _classifier(plan: Plan) -> Work:
         own_model=models.MINILM,
         texts=asked,
         scores=second,
-        own=[Request({"inputs": text}) for text in asked],
+        own=[
+            Request({"inputs": text}, expected(output))
+            for text, output in zip(asked, told.outputs, strict=True)
+        ],
         swept=plan.size(300, 64),
         timed=plan.size(1_000, 64),
     )
@@ -113,7 +117,7 @@ def _measured(work: Work, plan: Plan) -> list[Figures]:
     for peer in PEERS:
         try:
             best = _best(peer, work, plan)
-        except NotInstalled as exc:
+        except (NotInstalled, PeerDidNotStart, LoadFailed) as exc:
             print(f"{peer.name} is left out: {exc}", flush=True)
             continue
         chosen += [(peer, peer.documented(), "documented"), (peer, best, "best")]
@@ -159,7 +163,7 @@ def _answers(peer: Peer, port: int, text: str) -> bool:
         headers = {"Content-Type": "application/json"}
         connection.request("POST", peer.path, json.dumps(peer.body(text)), headers)
         return connection.getresponse().status == 200
-    except OSError:
+    except (OSError, HTTPException):
         return False
     finally:
         connection.close()
@@ -171,7 +175,7 @@ def _spec(peer: Peer, running: Running, work: Work, *, timed: int) -> LoadSpec:
         port=running.port,
         path=peer.path,
         connections=CLIENTS,
-        warm=2 * CLIENTS,
+        warm=max(2 * CLIENTS, timed // 4),
         timed=timed,
         requests=peer.requests(work.texts, work.scores),
         answer=peer.answer,
@@ -190,7 +194,7 @@ def _ours(work: Work, plan: Plan, predictors: int) -> Figures:
             port=running.port,
             path="/predict",
             connections=CLIENTS,
-            warm=2 * CLIENTS,
+            warm=max(2 * CLIENTS, work.timed // 4),
             timed=work.timed,
             requests=work.own,
         )

@@ -4,7 +4,7 @@ import bentoml
 from model import BATCH, WORKERS, load
 
 
-@bentoml.service(workers=WORKERS, traffic={"timeout": 120})
+@bentoml.service(workers=WORKERS, traffic={"timeout": 120}, logging={"access": {"enabled": False}})
 class Service:
     """As in BentoML's page on adaptive batching."""
 

@@ -9,7 +9,7 @@ from pytriton.triton import Triton, TritonConfig
 
 
 class Predict:
-    """Loaded where it runs: one process for each."""
+    """Loaded once for each worker; pytriton's workers are threads of one process."""
 
     def __init__(self) -> None:
         self.answer = load()
