@@ -18,6 +18,8 @@ from typing import Any, Final
 
 import msgspec
 
+HOST: Final = "127.0.0.1"
+
 _RECEIVE_BYTES: Final = 1 << 16
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _LAST_CHUNK: Final = b"0\r\n\r\n"
@@ -39,13 +41,12 @@ class Request(msgspec.Struct, frozen=True):
 class LoadSpec(msgspec.Struct, frozen=True):
     """What the client does: ``warm`` requests first, untimed, then ``timed`` ones, in turn."""
 
-    host: str
     port: int
-    path: str
     connections: int
     warm: int
     timed: int
     requests: list[Request]
+    path: str = "/predict"
     status: int = 200
     answer: Place = ("outputs", 0)
     """What of an answer's body is compared."""
@@ -70,7 +71,7 @@ class Connection:
     """One keep-alive connection and the request that is under way on it."""
 
     def __init__(self, spec: LoadSpec) -> None:
-        self.socket = socket.create_connection((spec.host, spec.port), timeout=_SILENCE_S)
+        self.socket = socket.create_connection((HOST, spec.port), timeout=_SILENCE_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.received = b""
         self.number = 0
@@ -156,7 +157,7 @@ def request_bytes(spec: LoadSpec, request: Request) -> bytes:
     """Head and body, as they go over the wire."""
     body = msgspec.json.encode(request.body)
     head = (
-        f"POST {spec.path} HTTP/1.1\r\nHost: {spec.host}:{spec.port}\r\n"
+        f"POST {spec.path} HTTP/1.1\r\nHost: {HOST}:{spec.port}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

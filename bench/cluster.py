@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.children import tethered
+from bench.client import HOST
 from services.local.embedded_redis import embedded_redis
 from services.local.keeper import Probe
 from services.local.parts import address_of, free_ports, listen
@@ -35,7 +36,6 @@ COUNTED: Final = {
 _START_LIMIT_S: Final = 120.0
 _STOP_LIMIT_S: Final = 5.0
 _POLL_S: Final = 0.05
-HOST: Final = "127.0.0.1"
 _SAMPLE: Final = re.compile(r"^(\w+)(?:\{[^}]*\})? (\S+)", re.MULTILINE)
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from bench import models
 from bench.client import LoadSpec, Request
-from bench.cluster import HOST, cluster
+from bench.cluster import cluster
 from bench.load import figures, run_load
 from bench.plan import Measured, Plan, medians
 from bench.table import listing
@@ -26,9 +26,7 @@ def measure(plan: Plan) -> Measured:
     texts = [f"request {number}: a line of text, as they come" for number in range(1_000)]
     with cluster(plan.cache, "gateway-cpu", environ=environ) as running:
         spec = LoadSpec(
-            host=HOST,
             port=running.port,
-            path="/predict",
             connections=CLIENTS,
             warm=plan.size(2_000, 200),
             timed=plan.size(20_000, 1_000),

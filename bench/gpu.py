@@ -13,7 +13,7 @@ import msgspec
 
 from bench import models
 from bench.client import LoadSpec, Request
-from bench.cluster import HOST, cluster
+from bench.cluster import cluster
 from bench.inprocess import Spec, run_inprocess
 from bench.load import figures, run_load
 from bench.plan import Figures, Measured, Plan, medians
@@ -88,9 +88,7 @@ def _run(asked: list[str], peak: Peak, plan: Plan) -> Figures:
         load = run_load(
             running,
             LoadSpec(
-                host=HOST,
                 port=running.port,
-                path="/predict",
                 connections=min(CLIENTS, len(asked)),
                 warm=min(CLIENTS, len(asked)),
                 timed=len(asked),

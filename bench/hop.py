@@ -8,12 +8,12 @@ hop. The difference of a pair's medians is its hop, the median of all pairs is t
 from typing import Final
 
 from bench import models
-from bench.client import LoadSpec, Request
-from bench.cluster import HOST, cluster
+from bench.client import LoadSpec
+from bench.cluster import cluster
 from bench.inprocess import Spec, inprocess
 from bench.load import figures, run_load
 from bench.plan import Figures, Measured, Plan, medians, quantile
-from bench.serve import expected
+from bench.serve import checked
 from bench.table import listing
 from bench.texts import texts
 
@@ -41,16 +41,11 @@ def measure(plan: Plan) -> Measured:
             load = run_load(
                 running,
                 LoadSpec(
-                    host=HOST,
                     port=running.port,
-                    path="/predict",
                     connections=1,
                     warm=20,
                     timed=len(asked),
-                    requests=[
-                        Request({"inputs": text}, expected(output))
-                        for text, output in zip(asked, told.outputs, strict=True)
-                    ],
+                    requests=checked(asked, told.outputs),
                 ),
             )
             inprocess_ms = told.latencies_ms

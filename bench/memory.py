@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from bench import cpu, models
 from bench.client import LoadSpec, Request
-from bench.cluster import HOST, Cluster, cluster
+from bench.cluster import Cluster, cluster
 from bench.load import Load, run_load
 from bench.plan import Figures, Measured, Plan, quantile
 from bench.table import listing
@@ -82,7 +82,6 @@ def _one_line_chunks(spec: ModelSpec, lines: Sequence[str]) -> list[Chunk]:
 
 def _timed(running: Cluster, lines: Sequence[str]) -> Load:
     spec = LoadSpec(
-        host=HOST,
         port=running.port,
         path="/jobs",
         connections=1,

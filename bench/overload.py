@@ -12,7 +12,7 @@ import msgspec
 
 from bench import models
 from bench.client import LoadSpec, Request
-from bench.cluster import HOST, Cluster, cluster
+from bench.cluster import Cluster, cluster
 from bench.load import run_client, run_load
 from bench.open_client import Asked, OpenSpec, SeenOpen
 from bench.plan import Figures, Measured, Plan, medians, quantile
@@ -55,9 +55,7 @@ def measure(plan: Plan) -> Measured:
 
 def _spec(running: Cluster, requests: list[Request], *, timed: int) -> LoadSpec:
     return LoadSpec(
-        host=HOST,
         port=running.port,
-        path="/predict",
         connections=CLIENTS,
         warm=2 * CLIENTS,
         timed=timed,

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from services.predictor.collate import collate
+from services.predictor.collate import collate, made_up
 from services.predictor.rows import Row
 from shared.contract import Outcome, Success, Tensor
 from shared.model_spec import ModelSpec
@@ -19,18 +18,18 @@ class PlainTransformers:
     packs = False
 
     def __init__(self, spec: ModelSpec) -> None:
-        self._pad_id = spec.pad_id
+        self._spec = spec
         self._model = AutoModelForSequenceClassification.from_pretrained(
             spec.folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
         ).eval()
 
     def made_up(self, length: int) -> Row:
-        """Padding's id, over and over."""
-        return Row({"input_ids": np.full(length, self._pad_id)})
+        """A row of that length at most."""
+        return made_up(self._spec, length)
 
     def prepare(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
         """[B, T], with a mask where lengths differ."""
-        padded = collate(rows, self._pad_id)
+        padded = collate(rows, self._spec.pad_id)
         inputs = {"input_ids": torch.from_numpy(padded.ids)}
         if padded.mask is not None:
             inputs["attention_mask"] = torch.from_numpy(padded.mask)

@@ -9,7 +9,7 @@ from typing import Final
 
 from bench import models
 from bench.client import LoadSpec, Request
-from bench.cluster import HOST, cluster
+from bench.cluster import cluster
 from bench.load import figures, run_load
 from bench.plan import Figures, Measured, Plan, medians
 from bench.table import table
@@ -50,9 +50,7 @@ def _run(predictors: int, plan: Plan) -> Figures:
         load = run_load(
             running,
             LoadSpec(
-                host=HOST,
                 port=running.port,
-                path="/predict",
                 connections=CLIENTS,
                 warm=2 * CLIENTS,
                 timed=round(most_per_s * plan.size(_SECONDS, 2)),

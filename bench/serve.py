@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from bench import models
 from bench.client import LoadSpec, Request
-from bench.cluster import HOST, Cluster, cluster
+from bench.cluster import Cluster, cluster
 from bench.inprocess import BATCH_TOKENS, Pass, Spec, Told, run_inprocess
 from bench.load import Load, figures, run_load
 from bench.plan import Figures, Measured, Plan, medians, prefixed
@@ -77,7 +77,13 @@ def measure(plan: Plan) -> Measured:
     return Measured(runs=runs, summary=summary, text=table(shown))
 
 
-def expected(output: dict[str, Any]) -> dict[str, Any]:
+def checked(asked: Sequence[str], outputs: Sequence[dict[str, Any]]) -> list[Request]:
+    """Requests for these texts, whose answers must be those outputs."""
+    pairs = zip(asked, outputs, strict=True)
+    return [Request({"inputs": text}, _expected(output)) for text, output in pairs]
+
+
+def _expected(output: dict[str, Any]) -> dict[str, Any]:
     """What a served answer must agree with; another batch may turn an undecided label round."""
     undecided = output["score"] < _UNDECIDED
     return {"score": output["score"]} if undecided else output
@@ -115,16 +121,11 @@ def _runs_of(setup: Setup, plan: Plan, *, rows: int) -> list[Figures]:
 
 def _served(running: Cluster, asked: list[str], told: Told, *, warm: int) -> Load:
     spec = LoadSpec(
-        host=HOST,
         port=running.port,
-        path="/predict",
         connections=CLIENTS,
         warm=warm,
         timed=len(asked),
-        requests=[
-            Request({"inputs": text}, expected(output))
-            for text, output in zip(asked, told.outputs, strict=True)
-        ],
+        requests=checked(asked, told.outputs),
     )
     return run_load(running, spec)
 

@@ -14,13 +14,13 @@ from http.client import HTTPConnection, HTTPException
 from typing import Final
 
 from bench import models
-from bench.client import LoadSpec, Request
-from bench.cluster import HOST, cluster
+from bench.client import HOST, LoadSpec, Request
+from bench.cluster import cluster
 from bench.inprocess import Spec, run_inprocess
 from bench.load import Load, LoadFailed, run_load
 from bench.peers.catalogue import PEERS, NotInstalled, Peer, PeerDidNotStart, Setting, serving
 from bench.plan import Figures, Measured, Plan, medians, quantile
-from bench.serve import expected
+from bench.serve import checked
 from bench.table import table
 from bench.texts import texts
 from services.local.parts import free_ports
@@ -103,10 +103,7 @@ def _classifier(plan: Plan) -> Work:
         own_model=models.MINILM,
         texts=asked,
         scores=second,
-        own=[
-            Request({"inputs": text}, expected(output))
-            for text, output in zip(asked, told.outputs, strict=True)
-        ],
+        own=checked(asked, told.outputs),
         swept=plan.size(300, 64),
         timed=plan.size(1_000, 64),
     )
@@ -171,7 +168,6 @@ def _answers(peer: Peer, port: int, text: str) -> bool:
 
 def _spec(peer: Peer, running: Running, work: Work, *, timed: int) -> LoadSpec:
     return LoadSpec(
-        host=HOST,
         port=running.port,
         path=peer.path,
         connections=CLIENTS,
@@ -190,9 +186,7 @@ def _ours(work: Work, plan: Plan, predictors: int) -> Figures:
     label = f"peers-{predictors}"
     with cluster(plan.cache, label, environ=environ, predictors=predictors) as running:
         spec = LoadSpec(
-            host=HOST,
             port=running.port,
-            path="/predict",
             connections=CLIENTS,
             warm=max(2 * CLIENTS, work.timed // 4),
             timed=work.timed,

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.predictor.rows import Row
+from shared.model_spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,11 @@ def collate(rows: Sequence[Row], pad_id: int) -> Padded:
     if min(lengths) < longest:
         mask = (np.arange(longest) < np.asarray(lengths)[:, None]).astype(np.int64)
     return Padded(ids, types, mask)
+
+
+def made_up(spec: ModelSpec, length: int) -> Row:
+    """Padding's id over and over, no longer than the model takes: a row to measure with."""
+    return Row({"input_ids": np.full(min(length, spec.max_tokens), spec.pad_id, dtype=np.int32)})
 
 
 def _stack(arrays: Sequence[NDArray[np.generic]], longest: int, fill: int = 0) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from services.predictor.backends.base import UnknownBackend
 from services.predictor.backends.logits import outcomes_of
-from services.predictor.collate import collate
+from services.predictor.collate import collate, made_up
 from services.predictor.rows import Row
 from shared.contract import Outcome
 from shared.errors import OutOfMemory, PredictionFailed
@@ -40,9 +40,8 @@ class OnnxTextClassifier:
         self._wanted = {tensor.name for tensor in self._session.get_inputs()}
 
     def made_up(self, length: int) -> Row:
-        """Padding's id, over and over."""
-        ids = np.full(min(length, self._spec.max_tokens), self._spec.pad_id, dtype=np.int32)
-        return Row({"input_ids": ids})
+        """A row of that length at most."""
+        return made_up(self._spec, length)
 
     def prepare(self, rows: Sequence[Row]) -> Prepared:
         """``input_ids``, ``attention_mask`` and, where the graph has them, segments: [B, T].

@@ -24,7 +24,7 @@ from services.predictor.backends.linear import (
 )
 from services.predictor.backends.logits import outcomes_of
 from services.predictor.backends.packing import Packed, Packing
-from services.predictor.collate import collate
+from services.predictor.collate import collate, made_up
 from services.predictor.rows import Row
 from shared.contract import Outcome
 from shared.errors import DeviceLost, OutOfMemory, PredictionFailed
@@ -102,9 +102,8 @@ class TorchTextClassifier:
         return None
 
     def made_up(self, length: int) -> Row:
-        """Padding's id, over and over."""
-        ids = np.full(min(length, self._spec.max_tokens), self._spec.pad_id, dtype=np.int32)
-        return Row({"input_ids": ids})
+        """A row of that length at most."""
+        return made_up(self._spec, length)
 
     def prepare(self, rows: Sequence[Row]) -> Prepared:
         """Lay the rows end to end or, where that is not possible, collate them."""
