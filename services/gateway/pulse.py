@@ -22,7 +22,7 @@ _EVERY_WHILE_AWAY_S: Final = 0.2
 _SLOWEST_S: Final = 2.0
 _UNKNOWN_RATE_RETRY_S: Final = 5
 _SURE: Final = 0.75
-"""Of what they compute while they compute: `make bench ARGS=overload` has what comes of it."""
+"""Of what they would compute in full batches: `make bench ARGS=overload` has what comes of it."""
 _LONGEST_RETRY_S: Final = 60
 
 

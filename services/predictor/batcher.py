@@ -69,13 +69,13 @@ class Batcher:
 
         What the device could do, not what it was asked to: a forward of one row is mostly fixed.
         """
-        tokens = min(self.batch_tokens, self._policy.max_rows * row_tokens)
-        if not row_tokens or not self._cost.fixed_s + self._cost.s_per_token:
+        if not row_tokens:
             return 0.0
-        tokens = max(tokens, row_tokens)
-        rows, longest = max(1, round(tokens / row_tokens)), max(1, round(row_tokens))
-        extent = Extent(rows, longest, rows * longest, rows * longest**2, self._policy.packed)
-        return extent.real_tokens / self._cost.seconds(extent)
+        rows = max(1, min(self._policy.max_rows, int(self.batch_tokens / row_tokens)))
+        lengths = [max(1, round(row_tokens))] * rows
+        extent = Extent.of(lengths, packed=self._policy.packed)
+        seconds = self._cost.seconds(extent)
+        return extent.real_tokens / seconds if seconds else 0.0
 
     def add(self, delivery: Delivery, *, now: float) -> None:
         """Let a delivery wait for its batch; one that waits already keeps its place."""
