@@ -21,7 +21,7 @@ class PredictorSettings(FrozenSettings, env_prefix="PENSTOCK_PREDICTOR_"):
     dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
         "auto",
         description="the weights' type on the device; auto is float32 on a CPU and bfloat16 on "
-        "a GPU; int8, for linear layers and on a CPU only, is twice as fast and less exact",
+        "a GPU; int8, for linear layers and on a CPU only, is faster and less exact",
     )
     threads: int = Field(
         0, ge=0, le=1_024, description="CPU threads of a forward pass, 0 = as many as cores"
