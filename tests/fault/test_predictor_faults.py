@@ -80,7 +80,6 @@ async def test_kill_9_of_a_predictor_in_mid_batch(
 async def test_a_predictor_frozen_beyond_its_lease_changes_nothing_when_it_wakes(
     start_cluster: StartCluster, connected: ConnectTo
 ) -> None:
-    # So long a forward that the other one's second attempt still runs when the first wakes.
     cluster = await start_cluster(predictors=1, forward_ms=1_500)
     client = await connected(cluster)
     frozen = cluster.predictors[0]
@@ -94,12 +93,14 @@ async def test_a_predictor_frozen_beyond_its_lease_changes_nothing_when_it_wakes
         while not await other.counted("redeliveries"):
             await asyncio.sleep(0.05)
 
+    other.freeze()  # in its second attempt, which must not end before the first one wakes
     frozen.thaw()
-    records = await client.ended(ids)
-
     async with asyncio.timeout(SLACK_S):
         while not await frozen.counted("stale_results_refused"):
             await asyncio.sleep(0.05)
+    other.thaw()
+
+    records = await client.ended(ids)
     assert frozen.status is None, "it goes on with other work"
     assert_each_answered_once(records, wanted)
     assert await client.ended(ids) == records, "a terminal record never changes"
