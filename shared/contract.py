@@ -180,6 +180,8 @@ class Delivery(msgspec.Struct, frozen=True):
     longest: int
     tenant: Tenant
     payload: bytes
+    inline: bool = False
+    """The payload is in the entry, and has no key of its own."""
     trace: str = ""
     submitted_us: int = 0
     """Of its job, on the Redis clock: an id that was dropped and used again is another job."""

@@ -14,6 +14,10 @@ from dataclasses import dataclass
 
 from shared.contract import JobId, Record
 from shared.errors import ServiceError
+from shared.queue.records import End
+
+Told = Record | End | None
+"""A terminal record, or what makes one of the record that the waiter has."""
 
 
 @dataclass(slots=True, eq=False)
@@ -22,8 +26,8 @@ class Waiter:
 
     job: JobId
     since_s: float
-    ended: asyncio.Future[Record | None]
-    """The terminal record; None where this gateway will not wait for it any longer."""
+    ended: asyncio.Future[Told]
+    """None where this gateway will not wait for it any longer."""
     accepted: bool = False
     """The job is known to be in Redis: looking for it there can tell something."""
 
@@ -53,14 +57,14 @@ class Pending:
             if not waiters:
                 del self._waiting[job]
 
-    def settle(self, job: JobId, record: Record | None) -> bool:
+    def settle(self, job: JobId, told: Told) -> bool:
         """Deliver the end of a job; False when nobody waits for it any more."""
-        told = False
+        heard = False
         for waiter in self._waiting.get(job, ()):
             if not waiter.ended.done():
-                waiter.ended.set_result(record)
-                told = True
-        return told
+                waiter.ended.set_result(told)
+                heard = True
+        return heard
 
     def fail(self, job: JobId, error: ServiceError) -> None:
         """Tell the waiters of a job that its end will never be known."""

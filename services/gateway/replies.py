@@ -79,8 +79,8 @@ class ReplyReader:
         unread: list[JobId] = []
         for reply in await self._queue.replies(after):
             after = reply.entry
-            if reply.record is not None:
-                self._pending.settle(reply.job, reply.record)
+            if reply.end is not None:
+                self._pending.settle(reply.job, reply.end)
             elif self._pending.expects(reply.job):
                 unread.append(reply.job)
         await self.look_up(unread)

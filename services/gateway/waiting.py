@@ -10,14 +10,15 @@ from contextlib import suppress
 from typing import Final
 
 from services.gateway.asgi import Call, CallerLeft
-from services.gateway.pending import Waiter
+from services.gateway.pending import Told, Waiter
 from services.gateway.replies import ReplyReader
 from shared.clock import RedisClock
 from shared.contract import Record
 from shared.errors import QueueUnavailable
 from shared.queue.jobs import JobQueue
+from shared.queue.records import End
 
-_Awaited = asyncio.Future[Record | None] | asyncio.Task[None]
+_Awaited = asyncio.Future[Told] | asyncio.Task[None]
 
 _SOON_S: Final = 0.1
 _DEADLINE_MARGIN_S: Final = 0.005
@@ -44,11 +45,14 @@ class Holder:
         ended = waiter.ended
         wait_s = until_s - time.monotonic()
         if wait_s > 0 and not ended.done():
-            await asyncio.wait((ended,), timeout=min(_SOON_S, wait_s))
+            await _within(ended, min(_SOON_S, wait_s))
         if not ended.done() and wait_s > _SOON_S:
             await self._listening(waiter, call, until_s=until_s, deadline_us=record.deadline_us)
-        terminal = ended.result() if ended.done() else None
-        return terminal or await self._look(record)
+        told = ended.result() if ended.done() else None
+        if isinstance(told, End):
+            ours = told.submitted_us == record.submitted_us
+            told = told.of(record) if ours else None
+        return told or await self._look(record)
 
     async def _look(self, last: Record) -> Record:
         """How a job stands now; what was last known of it where Redis is silent."""
@@ -77,6 +81,24 @@ class Holder:
             left.cancel()
         if gone and not waiter.ended.done():
             raise CallerLeft
+
+
+async def _within(ended: asyncio.Future[Told], limit_s: float) -> None:
+    """``asyncio.wait`` for one future, in half its time: every request waits here."""
+    loop = asyncio.get_running_loop()
+    over = loop.create_future()
+
+    def end(_ended: object = None) -> None:
+        if not over.done():
+            over.set_result(None)
+
+    timer = loop.call_later(limit_s, end)
+    ended.add_done_callback(end)
+    try:
+        await over
+    finally:
+        timer.cancel()
+        ended.remove_done_callback(end)
 
 
 async def _first_of(watched: set[_Awaited], until_s: float) -> None:

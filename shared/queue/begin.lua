@@ -7,11 +7,11 @@
 --
 -- Returns {answers, queued tokens of interactive, of bulk, workers alive, rows that expired, rows given up};
 -- an answer is one of
---   {'run', attempt, open rows…}   rows from 0; this call, or an earlier one of this worker's, began it
---   {'suspect'}                    begin it again, alone
---   {'gone'}                       finished, expired, canceled or unknown: acknowledged
---   {'lost'}                       another worker holds it now
---   {'error', why}                 nothing of it was begun
+--   'run <attempt> <open row> …'  rows from 0; this call, or an earlier one of this worker's, began it
+--   'suspect'                     begin it again, alone
+--   'gone'                        finished, expired, canceled or unknown: acknowledged
+--   'lost'                        another worker holds it now
+--   'error <why>'                 nothing of it was begun
 --
 -- Safe to repeat: the same worker gets the same attempt number.
 
@@ -27,8 +27,13 @@ local function open_rows(d, c)
   return rows
 end
 
+local function run(d, c)
+  return 'run ' .. c.attempt .. ' ' .. table.concat(open_rows(d, c), ' ')
+end
+
 -- The first open row killed its process too often: a failure for its outcome, a copy for the operator.
-local function give_up(d, key, c)
+local function give_up(d, job, c)
+  read(job, unpack(ENDING))
   local row = open_rows(d, c)[1]
   redis.call('HSET', prefix .. 'outcomes:' .. d.job, d.chunk .. '.' .. row, blob(request.given_up))
   redis.call('XADD', prefix .. 'dead:' .. request.model:match('^(.*)@'), 'MAXLEN', '~', DEAD_CAP, '*',
@@ -36,47 +41,62 @@ local function give_up(d, key, c)
              'worker', c.worker, 'reason', 'the predictor died on every attempt')
   c.open = c.open - 1
   c.tries = 0
-  redis.call('HSET', key, 'c' .. d.chunk, format_chunk(c))
+  set(job, 'c' .. d.chunk, format_chunk(c))
+  count(job, 'bad', 1)
+  close(job)
   if c.open == 0 then acknowledge(d) end
   given_up_rows = given_up_rows + 1
-  count(d.job, 'bad', 1)
 end
 
+-- Entries whose lease starts anew, by lane.
+local begun = {}
+
 local function begin(d)
-  if owner_of(d) ~= request.worker then return {'lost'} end
+  if owner_of(d) ~= request.worker then return 'lost' end
 
-  local key = prefix .. 'job:' .. d.job
-  local job = redis.call('HMGET', key, 'state', 'due', 'fresh', 'attempt', 'at', 'c' .. d.chunk)
-  local c = parse_chunk(job[6])
-  local expired_earlier = not c and job[3] == '0'
-  if not job[1] or job[5] ~= d.at or TERMINAL[job[1]] or expired_earlier or (c and c.open == 0) then
+  local field = 'c' .. d.chunk
+  local job = open_record(d.job, 'state', 'at', 'due', 'fresh', 'attempt', field)
+  local c = parse_chunk(job[field])
+  local expired_earlier = not c and job.fresh == '0'
+  if not job.state or job.at ~= d.at or TERMINAL[job.state] or expired_earlier or (c and c.open == 0) then
     acknowledge(d)
-    return {'gone'}
+    return 'gone'
   end
-  if c and c.worker == request.worker then return {'run', c.attempt, unpack(open_rows(d, c))} end
-  if job[2] and now > tonumber(job[2]) then
-    expired_rows = expired_rows + expire(d, key, c)
-    return {'gone'}
+  if c and c.worker == request.worker then return run(d, c) end
+  if job.due and now > tonumber(job.due) then
+    expired_rows = expired_rows + expire(d, job, c)
+    return 'gone'
   end
-  if c and not request.alone then return {'suspect'} end
+  if c and not request.alone then return 'suspect' end
   if c and c.tries >= request.tries_limit then
-    give_up(d, key, c)
-    if c.open == 0 then return {'gone'} end
+    give_up(d, job, c)
+    if c.open == 0 then return 'gone' end
   end
 
-  local changes = {} -- written at once: a call from Lua costs more than a field
-  local function change(name, value) changes[#changes + 1] = name; changes[#changes + 1] = value end
   if not c then
     c = {attempt = 0, tries = 0, open = d.rows}
-    change('fresh', job[3] - d.rows)
+    set(job, 'fresh', job.fresh - d.rows)
   end
   c.attempt, c.tries, c.worker = c.attempt + 1, c.tries + 1, request.worker
-  change('c' .. d.chunk, format_chunk(c))
-  if c.attempt > tonumber(job[4] or 0) then change('attempt', c.attempt) end
-  if job[1] == 'queued' then change('state', 'running'); change('begun', digits(now)) end
-  redis.call('HSET', key, unpack(changes))
-  redis.call('XCLAIM', stream_of(request.model, d.lane), group_of(d.lane), request.worker, 0, d.entry, 'JUSTID')
-  return {'run', c.attempt, unpack(open_rows(d, c))}
+  set(job, field, format_chunk(c))
+  if c.attempt > tonumber(job.attempt or 0) then set(job, 'attempt', c.attempt) end
+  if job.state == 'queued' then
+    set(job, 'state', 'running')
+    set(job, 'begun', digits(now))
+  end
+  write(job)
+  begun[d.lane] = begun[d.lane] or {}
+  table.insert(begun[d.lane], d.entry)
+  return run(d, c)
+end
+
+local function start_leases()
+  for lane, entries in pairs(begun) do
+    local claim = {'XCLAIM', stream_of(request.model, lane), group_of(lane), request.worker, 0}
+    for _, entry in ipairs(entries) do claim[#claim + 1] = entry end
+    claim[#claim + 1] = 'JUSTID'
+    redis.call(unpack(claim))
+  end
 end
 
 -- Workers of this model that were heard of within the last lease.
@@ -95,5 +115,7 @@ end
 
 allow_at_maxmemory()
 local answers = each(request.deliveries, begin)
+start_leases()
+write_load()
 local load = redis.call('HMGET', prefix .. 'load:' .. request.model, 'tokens:interactive', 'tokens:bulk')
 return {answers, tonumber(load[1] or 0), tonumber(load[2] or 0), alive(), expired_rows, given_up_rows}

@@ -6,9 +6,6 @@
 
 allow_at_maxmemory()
 expire_if_due(request.job, request.forward_limit_us)
-local state = redis.call('HGET', prefix .. 'job:' .. request.job, 'state')
-if state and not TERMINAL[state] then
-  finish(request.job, 'canceled')
-  state = 'canceled'
-end
-return {state == 'canceled' and 1 or 0, record_of(request.job)}
+local job = open_record(request.job, 'state', unpack(ENDING))
+if job.state and not TERMINAL[job.state] then finish(job, 'canceled') end
+return {job.state == 'canceled' and 1 or 0, record_of(request.job)}

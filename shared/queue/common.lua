@@ -4,8 +4,12 @@
 -- ARGV[1]  the request, MessagePack
 -- ARGV[n]  the binary values that the request refers to by number
 --
--- A delivery, in every request: {entry, lane, job, at, chunk, rows, tokens, tenant}, of `request.model`.
+-- A delivery, in every request: {entry, lane, job, at, chunk, rows, tokens, tenant, inline}, of `request.model`.
 -- `at` is when its job was accepted: an id that was dropped and used again is another job.
+-- `inline`: its payload is in the entry, so there is no key to delete.
+--
+-- A call from Lua costs more than most commands do: what a verb changes in one record, or in the load for
+-- many jobs, is written once.
 
 local prefix = KEYS[1]
 local request = cmsgpack.unpack(ARGV[1])
@@ -50,14 +54,14 @@ local function named(flat)
   return map
 end
 
--- Run `verb` on each of `list`; one that raises answers {'error', why} and leaves the others alone.
+-- Run `verb` on each of `list`; one that raises answers 'error <why>' and leaves the others alone. Answers are
+-- sentences where they can be: of a list of lists Redis 6.2 writes every list by itself to the socket, and the
+-- other side wakes up for each.
 local function each(list, verb)
   local answers = {}
   for i, one in ipairs(list) do
     local ok, answer = pcall(verb, one)
-    if not ok then
-      answer = {'error', type(answer) == 'table' and answer.err or tostring(answer)}
-    end
+    if not ok then answer = 'error ' .. (type(answer) == 'table' and answer.err or tostring(answer)) end
     answers[i] = answer
   end
   return answers
@@ -67,15 +71,30 @@ local function payload_key(job, at, chunk)
   return prefix .. 'payload:' .. job .. ':' .. at .. ':' .. chunk
 end
 
+-- What this verb has added to each load, by key and name, and not written yet.
+local unwritten = {}
+
+local function change_load(model, name, by)
+  local key = prefix .. 'load:' .. model
+  unwritten[key] = unwritten[key] or {}
+  unwritten[key][name] = (unwritten[key][name] or 0) + by
+end
+
+-- A verb that appends or acknowledges ends with this.
+local function write_load()
+  for key, changes in pairs(unwritten) do
+    for name, by in pairs(changes) do redis.call('HINCRBY', key, name, by) end
+  end
+end
+
 -- acknowledge: take a delivery off its group. Where this call did it, and only then, the load goes
 -- down and the payload goes away.
 local function acknowledge(d)
   if redis.call('XACK', stream_of(request.model, d.lane), group_of(d.lane), d.entry) == 0 then return end
-  local load = prefix .. 'load:' .. request.model
-  redis.call('HINCRBY', load, 'tokens:' .. d.lane, -d.tokens)
-  redis.call('HINCRBY', load, 'tenant:' .. d.tenant, -d.tokens)
-  if d.chunk == 0 then redis.call('HINCRBY', load, 'jobs:' .. d.lane, -1) end
-  redis.call('DEL', payload_key(d.job, d.at, d.chunk))
+  change_load(request.model, 'tokens:' .. d.lane, -d.tokens)
+  change_load(request.model, 'tenant:' .. d.tenant, -d.tokens)
+  if d.chunk == 0 then change_load(request.model, 'jobs:' .. d.lane, -1) end
+  if not d.inline then redis.call('DEL', payload_key(d.job, d.at, d.chunk)) end
 end
 
 -- Who holds a delivery; nil once it is acknowledged, or where the group is gone with its data.
@@ -96,10 +115,31 @@ local function append(model, lane, job, at, index, chunk, tenant, trace)
     redis.call('SET', payload_key(job, at, index), payload)
   end
   redis.call('XADD', stream_of(model, lane), '*', unpack(fields))
-  local load = prefix .. 'load:' .. model
-  redis.call('HINCRBY', load, 'tokens:' .. lane, chunk.tokens)
-  redis.call('HINCRBY', load, 'tenant:' .. tenant, chunk.tokens)
-  if index == 0 then redis.call('HINCRBY', load, 'jobs:' .. lane, 1) end
+  change_load(model, 'tokens:' .. lane, chunk.tokens)
+  change_load(model, 'tenant:' .. tenant, chunk.tokens)
+  if index == 0 then change_load(model, 'jobs:' .. lane, 1) end
+end
+
+-- A job's record as a verb works on it: the fields named here, of which absent ones are nil.
+local function read(job, ...)
+  local names = {...}
+  for i, value in ipairs(redis.call('HMGET', job.key, ...)) do job[names[i]] = value or nil end
+  return job
+end
+
+local function open_record(id, ...)
+  return read({id = id, key = prefix .. 'job:' .. id, changes = {}}, ...)
+end
+
+local function set(job, name, value)
+  job[name] = value
+  job.changes[#job.changes + 1] = name
+  job.changes[#job.changes + 1] = value
+end
+
+local function write(job)
+  if #job.changes > 0 then redis.call('HSET', job.key, unpack(job.changes)) end
+  job.changes = {}
 end
 
 -- The record as a flat list of names and values, with the outcomes behind it (their names are
@@ -117,34 +157,52 @@ local function record_of(id)
   return record
 end
 
--- finish: make a job terminal, start its retention, tell every watcher. Whoever ends a job ends it here.
--- Without a `state` its rows say it.
-local function finish(id, state)
-  local key = prefix .. 'job:' .. id
-  local known = redis.call('HMGET', key, 'keep', 'watch', 'late', 'bad')
-  state = state or known[3] and 'expired' or known[4] and 'failed' or 'succeeded'
-  redis.call('HSET', key, 'state', state, 'done', digits(now))
-  redis.call('HDEL', key, 'watch')
-  redis.call('PEXPIRE', key, known[1])
-  redis.call('PEXPIRE', prefix .. 'outcomes:' .. id, known[1])
-  if not known[2] then return end
-  local word = {'job', id}
-  local record, bytes = record_of(id), 0
-  for _, part in ipairs(record) do bytes = bytes + #part end
-  if bytes <= INLINE_OUTCOMES_BYTES then
-    for _, part in ipairs(record) do word[#word + 1] = part end
+-- What watchers are told of a job's end, beside its outcomes: which acceptance of the id it is of, and what they
+-- did not know then.
+local TOLD = {'at', 'state', 'attempt', 'begun', 'done', 'good', 'bad', 'late', 'batch', 'infer'}
+-- The fields that `count`, `close` and `finish` need.
+local ENDING = {'at', 'attempt', 'begun', 'good', 'bad', 'late', 'batch', 'infer', 'left', 'keep', 'watch'}
+
+local function tell(job, watchers)
+  local word, bytes = {'job', job.id}, 0
+  local function say(name, value) word[#word + 1] = name; word[#word + 1] = value end
+  for _, name in ipairs(TOLD) do
+    if job[name] then say(name, job[name]) end
   end
-  for gateway in known[2]:gmatch('%S+') do
+  local outcomes = redis.call('HGETALL', prefix .. 'outcomes:' .. job.id)
+  for i = 1, #outcomes, 2 do
+    bytes = bytes + #outcomes[i] + #outcomes[i + 1]
+    say(outcomes[i], outcomes[i + 1])
+  end
+  if bytes > INLINE_OUTCOMES_BYTES then word = {'job', job.id} end
+  for gateway in watchers:gmatch('%S+') do
     redis.call('XADD', prefix .. 'reply:' .. gateway, 'NOMKSTREAM', 'MAXLEN', '~', REPLY_CAP, '*', unpack(word))
   end
 end
 
--- Take `rows` off the open ones under `name` (good, bad or late); with the last of them the job ends.
-local function count(id, name, rows)
-  local key = prefix .. 'job:' .. id
+-- finish: make a job terminal, start its retention, tell every watcher. Whoever ends a job ends it here.
+local function finish(job, state)
+  local watchers = job.watch or ''
+  set(job, 'state', state)
+  set(job, 'done', digits(now))
+  if watchers ~= '' then set(job, 'watch', '') end
+  write(job)
+  redis.call('PEXPIRE', job.key, job.keep)
+  redis.call('PEXPIRE', prefix .. 'outcomes:' .. job.id, job.keep)
+  if watchers ~= '' then tell(job, watchers) end
+end
+
+-- Take `rows` off the open ones under `name`: good, bad or late.
+local function count(job, name, rows)
   if rows == 0 then return end
-  redis.call('HINCRBY', key, name, rows)
-  if redis.call('HINCRBY', key, 'left', -rows) <= 0 then finish(id) end
+  set(job, name, (job[name] or 0) + rows)
+  set(job, 'left', job.left - rows)
+end
+
+-- Write what has changed; a job whose last row has been counted ends, as its rows have it.
+local function close(job)
+  if tonumber(job.left) > 0 then return write(job) end
+  finish(job, job.late and 'expired' or job.bad and 'failed' or 'succeeded')
 end
 
 -- What a chunk's field in the record says, once it was begun: attempt, tries, open rows, worker.
@@ -158,40 +216,41 @@ local function format_chunk(c)
   return table.concat({c.attempt, c.tries, c.open, c.worker}, ' ')
 end
 
--- Expire the open rows of one chunk, begun before or never, and acknowledge it; how many they were.
-local function expire(d, key, c)
-  if not c then redis.call('HINCRBY', key, 'fresh', -d.rows) end
+-- Expire the open rows of one chunk, begun before (`c`) or never, and acknowledge it; how many they were.
+-- Needs the job's `fresh`.
+local function expire(d, job, c)
+  read(job, unpack(ENDING))
+  if not c then set(job, 'fresh', job.fresh - d.rows) end
   local open = c and c.open or d.rows
   local ended = {attempt = c and c.attempt or 0, tries = 0, open = 0, worker = '-'}
-  redis.call('HSET', key, 'c' .. d.chunk, format_chunk(ended))
+  set(job, 'c' .. d.chunk, format_chunk(ended))
+  count(job, 'late', open)
+  close(job)
   acknowledge(d)
-  count(d.job, 'late', open)
   return open
 end
 
 -- Past the deadline: what was never begun expires; past the forward limit too, all that is open.
 local function expire_if_due(id, forward_limit_us)
-  local key = prefix .. 'job:' .. id
-  local known = redis.call('HMGET', key, 'due', 'fresh', 'left', 'state')
-  if not known[1] or now <= tonumber(known[1]) or TERMINAL[known[4]] then return end
-  if now > tonumber(known[1]) + forward_limit_us then
-    redis.call('HSET', key, 'fresh', 0)
-    count(id, 'late', tonumber(known[3]))
-  elseif known[2] ~= '0' then
-    redis.call('HSET', key, 'fresh', 0)
-    count(id, 'late', tonumber(known[2]))
-  end
+  local job = open_record(id, 'due', 'fresh', 'state')
+  if not job.due or now <= tonumber(job.due) or TERMINAL[job.state] then return end
+  read(job, unpack(ENDING))
+  local ended = now > tonumber(job.due) + forward_limit_us and job.left or job.fresh
+  if ended == '0' then return end
+  set(job, 'fresh', 0)
+  count(job, 'late', tonumber(ended))
+  close(job)
 end
 
 -- watch: expire what is due, then the record if terminal, else {} with `gateway` among the watchers.
 local function watch(id, gateway, forward_limit_us)
-  local key = prefix .. 'job:' .. id
   expire_if_due(id, forward_limit_us)
-  local known = redis.call('HMGET', key, 'state', 'watch')
-  if known[1] and not TERMINAL[known[1]] and gateway ~= '' then
-    local watchers = known[2] or ''
+  local job = open_record(id, 'state', 'watch')
+  if job.state and not TERMINAL[job.state] and gateway ~= '' then
+    local watchers = job.watch or ''
     if not (' ' .. watchers .. ' '):find(' ' .. gateway .. ' ', 1, true) then
-      redis.call('HSET', key, 'watch', watchers == '' and gateway or watchers .. ' ' .. gateway)
+      set(job, 'watch', watchers == '' and gateway or watchers .. ' ' .. gateway)
+      write(job)
     end
   end
   return record_of(id)

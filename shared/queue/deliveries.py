@@ -181,14 +181,22 @@ class DeliveryQueue:
             given_up=blobs.add(encode_outcomes([given_up])),
             deliveries=[_wire(d) for d in deliveries],
         )
-        pairs = list(zip(deliveries, answers, strict=True))
-        for delivery, answer in pairs:
-            if answer[0] == b"error":
-                log.error("begin failed in Redis", job=delivery.job, why=repr(answer[1]))
+        begun, suspects, dropped = [], [], []
+        for delivery, answer in zip(deliveries, answers, strict=True):
+            match answer.split():
+                case [b"run", attempt, *rows]:
+                    begun.append(Begun(delivery, int(attempt), tuple(map(int, rows))))
+                case [b"suspect"]:
+                    suspects.append(delivery)
+                case [b"gone"] | [b"lost"]:
+                    dropped.append(delivery)
+                case _:
+                    log.error("begin failed in Redis", job=delivery.job, why=repr(answer))
+                    dropped.append(delivery)
         return BeginAnswer(
-            begun=tuple(Begun(d, a[1], tuple(a[2:])) for d, a in pairs if a[0] == b"run"),
-            suspects=tuple(d for d, a in pairs if a[0] == b"suspect"),
-            dropped=tuple(d for d, a in pairs if a[0] in (b"gone", b"lost", b"error")),
+            begun=tuple(begun),
+            suspects=tuple(suspects),
+            dropped=tuple(dropped),
             queued_tokens=interactive + bulk,
             bulk_tokens=bulk,
             workers=workers,
@@ -211,10 +219,10 @@ class DeliveryQueue:
             settlements=wires,
         )
         for settlement, answer in zip(settlements, answers, strict=True):
-            if answer[0] == b"error":
+            if answer.startswith(b"error"):
                 job = settlement.begun.delivery.job
-                log.error("settle failed in Redis", job=job, why=repr(answer[1]))
-        return [answer[0].decode() for answer in answers]
+                log.error("settle failed in Redis", job=job, why=repr(answer))
+        return [answer.partition(b" ")[0].decode() for answer in answers]
 
     async def renew(self, deliveries: Sequence[Delivery]) -> set[EntryId]:
         """Extend the leases that are still this worker's; the entries that are not."""
@@ -320,7 +328,7 @@ class DeliveryQueue:
                 if fields:
                     await self._drop_foreign(lane, entry, fields)
                 continue
-            if b"payload" not in fields:
+            if not delivery.inline:
                 apart[_payload_key(delivery)] = len(deliveries)
             deliveries.append(delivery)
         if apart:
@@ -377,6 +385,7 @@ def _delivery(lane: Lane, entry: bytes, fields: dict[bytes, bytes]) -> Delivery:
         longest=number(b"longest"),
         tenant=Tenant(fields[b"tenant"].decode()),
         payload=fields.get(b"payload", b""),
+        inline=b"payload" in fields,
         trace=fields.get(b"trace", b"").decode(),
         submitted_us=number(b"at"),
     )
@@ -392,6 +401,7 @@ def _wire(delivery: Delivery) -> dict[str, object]:
         "rows": delivery.rows,
         "tokens": delivery.tokens,
         "tenant": delivery.tenant,
+        "inline": delivery.inline,
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
+import structlog
 from redis.asyncio import Redis
 
 from shared import keys
@@ -21,8 +22,10 @@ from shared.errors import (
     ServiceError,
 )
 from shared.queue.connection import BLOCK_MS, speaking_to_redis, takes_no_writes
-from shared.queue.records import parse_record
+from shared.queue.records import End, parse_record
 from shared.queue.scripts import Blobs, Script, chunk_wire
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _REPLY_TTL_S: Final = 60
 _REPLIES_AT_ONCE: Final = 1_000
@@ -55,11 +58,11 @@ Submitted = Queued | Known | ServiceError
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """A job has ended. ``record`` is absent where it was too large to come along."""
+    """A job has ended. ``end`` is absent where it was too large to come along."""
 
     entry: str
     job: JobId
-    record: Record | None
+    end: End | None
 
 
 class Depth(msgspec.Struct, frozen=True):
@@ -128,7 +131,7 @@ class JobQueue:
             gateway=self._gateway if listen else "",
             forward_limit_us=self._policy.forward_limit_ms * 1_000,
         )
-        return [parse_record(job, flat) for job, flat in zip(jobs, answers, strict=True)]
+        return [_watched(job, answer) for job, answer in zip(jobs, answers, strict=True)]
 
     async def cancel(self, job_id: JobId) -> tuple[bool, Record]:
         """End a job now; True when it is canceled, by this call or an earlier one.
@@ -223,33 +226,32 @@ def _wire(job: Job, blobs: Blobs) -> dict[str, object]:
     }
 
 
-def _submitted(job: Job, answer: Sequence[Any]) -> Submitted:
-    match answer[0]:
-        case b"queued":
-            return Queued(int(answer[1]))
-        case b"known":
-            record = parse_record(job.id, answer[1])
-            assert record is not None
-            return Known(record)
-        case b"conflict":
+def _submitted(job: Job, answer: bytes | Sequence[bytes]) -> Submitted:
+    if not isinstance(answer, bytes):
+        record = parse_record(job.id, answer)
+        assert record is not None
+        return Known(record)
+    match answer.decode(errors="replace").split(" "):
+        case ["queued", at_us]:
+            return Queued(int(at_us))
+        case ["conflict"]:
             return JobConflict(job.id)
-        case b"full":
-            _, queued, limit, whose = answer
+        case ["full", queued, limit, whose]:
             return Overloaded(
-                f"{whose.decode()} has {queued} tokens queued and the job {job.tokens}, "
+                f"{whose} has {queued} tokens queued and the job {job.tokens}, "
                 f"the limit is {limit}: try again after the time in Retry-After",
                 excess_tokens=int(queued) + job.tokens - int(limit),
             )
-        case b"late":
-            _, queued = answer
+        case ["late", before]:
             return Overloaded(
-                f"{queued} tokens are before the job, {job.in_time_tokens} of them should be "
+                f"{before} tokens are before the job, {job.in_time_tokens} of them should be "
                 f"computed within its {job.deadline_ms} ms: try again after the time in "
                 "Retry-After, or allow for more",
-                excess_tokens=int(queued) - (job.in_time_tokens or 0),
+                excess_tokens=int(before) - (job.in_time_tokens or 0),
             )
-        case _:
-            return _refusal(job, answer[1].decode(errors="replace"))
+        case [_, *complaint]:
+            return _refusal(job, " ".join(complaint))
+    raise AssertionError(answer)
 
 
 def _refusal(job: Job, complaint: str) -> ServiceError:
@@ -261,11 +263,16 @@ def _refusal(job: Job, complaint: str) -> ServiceError:
     return ServiceError(f"submit of job {job.id} failed in Redis: {complaint}")
 
 
+def _watched(job: JobId, answer: bytes | Sequence[bytes]) -> Record | None:
+    if isinstance(answer, bytes):
+        log.error("watch failed in Redis", job=job, why=repr(answer))
+        return None
+    return parse_record(job, answer)
+
+
 def _reply(entry: bytes, fields: dict[bytes, bytes]) -> Reply:
     job_id = JobId(fields.pop(b"job", b"").decode())
-    flat = [part for pair in fields.items() for part in pair]
-    record = parse_record(job_id, flat) if b"state" in fields else None
-    return Reply(entry=entry.decode(), job=job_id, record=record)
+    return Reply(entry.decode(), job_id, End(fields) if b"state" in fields else None)
 
 
 def _worker(name: bytes, spoken: bytes) -> Worker:

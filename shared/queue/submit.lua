@@ -7,28 +7,39 @@
 --          `rejected`: how many rows failed before the queue; the layout has them
 --
 -- Returns for each job one of
---   {'queued', microseconds now}
---   {'known', record…}                    the same payload was accepted before; it is watched
---   {'conflict'}                          the id belongs to another payload
---   {'full', queued tokens, limit, whose} nothing was written
---   {'late', tokens before it}            nothing was written: it would not begin by its deadline
---   {'error', why}                        nothing was written
+--   'queued <microseconds now>'
+--   the record, a list                    the same payload was accepted before; it is watched
+--   'conflict'                            the id belongs to another payload
+--   'full <queued tokens> <limit> <whose>' nothing was written
+--   'late <tokens before it>'             nothing was written: it would not begin by its deadline
+--   'error <why>'                         nothing was written
 --
 -- Safe to repeat: a repeat finds its own job. The only verb that Redis refuses at maxmemory.
 
+-- The load of a model as it was before this verb, by model and tenant: interactive, bulk, raw, the tenant's.
+local loads = {}
+
+local function load_of(job)
+  local key, tenant = prefix .. 'load:' .. job.model, 'tenant:' .. job.tenant
+  local names = {'tokens:interactive', 'tokens:bulk', 'tokens:raw', tenant}
+  loads[key .. tenant] = loads[key .. tenant] or redis.call('HMGET', key, unpack(names))
+  local added, load = unwritten[key] or {}, {}
+  for i, name in ipairs(names) do load[i] = (loads[key .. tenant][i] or 0) + (added[name] or 0) end
+  return unpack(load)
+end
+
 local function room(job, tokens)
-  local load = redis.call('HMGET', prefix .. 'load:' .. job.model, 'tokens:interactive', 'tokens:bulk',
-                          'tokens:raw', 'tenant:' .. job.tenant)
-  local queued = (load[1] or 0) + (load[2] or 0) + (load[3] or 0)
+  local interactive, bulk, raw, tenants = load_of(job)
+  local queued = interactive + bulk + raw
   if queued + tokens > request.queue_limit_tokens then
-    return {'full', queued, request.queue_limit_tokens, 'model'}
+    return table.concat({'full', queued, request.queue_limit_tokens, 'model'}, ' ')
   end
-  if (load[4] or 0) + tokens > request.tenant_limit_tokens then
-    return {'full', tonumber(load[4] or 0), request.tenant_limit_tokens, 'tenant'}
+  if tenants + tokens > request.tenant_limit_tokens then
+    return table.concat({'full', tenants, request.tenant_limit_tokens, 'tenant'}, ' ')
   end
-  local before = job.lane == 'interactive' and tonumber(load[1] or 0) or queued
+  local before = job.lane == 'interactive' and interactive or queued
   if job.in_time_tokens and before > job.in_time_tokens then
-    return {'late', before}
+    return 'late ' .. before
   end
 end
 
@@ -46,14 +57,14 @@ local function create(job, key, rows)
   for i, chunk in ipairs(job.chunks) do
     append(job.model, job.lane, job.id, digits(now), i - 1, chunk, job.tenant, job.trace)
   end
-  if rows == 0 then finish(job.id, 'failed') end -- every row was rejected: nobody else would end it
+  if rows == 0 then finish(open_record(job.id, unpack(ENDING)), 'failed') end -- all rejected: nobody else would end it
 end
 
-return each(request.jobs, function(job)
+local answers = each(request.jobs, function(job)
   local key = prefix .. 'job:' .. job.id
   local print = redis.call('HGET', key, 'print')
-  if print and print ~= blob(job.fingerprint) then return {'conflict'} end
-  if print then return {'known', watch(job.id, request.watcher, request.forward_limit_us)} end
+  if print and print ~= blob(job.fingerprint) then return 'conflict' end
+  if print then return watch(job.id, request.watcher, request.forward_limit_us) end
 
   local tokens, rows = 0, 0
   for _, chunk in ipairs(job.chunks) do tokens = tokens + chunk.tokens; rows = rows + chunk.rows end
@@ -64,5 +75,7 @@ return each(request.jobs, function(job)
     redis.call('DEL', key, prefix .. 'outcomes:' .. job.id)
     error(why, 0)
   end
-  return {'queued', digits(now)}
+  return 'queued ' .. digits(now)
 end)
+write_load()
+return answers

@@ -7,6 +7,7 @@ does not come is repeated, or its client is sent away.
 from dataclasses import dataclass, field
 from typing import Any
 
+from services.gateway.answers import queued_record
 from shared import keys
 from shared.contract import GatewayId, Job, JobId, Record
 from shared.errors import JobConflict, JobNotFound, JobNotTerminal, Overloaded, QueueUnavailable
@@ -134,16 +135,15 @@ class Gateway:
 
     def _heard(self, reply: Reply) -> None:
         """A job's end is told once, and it is the end that everybody sees."""
-        entry = self.world.ledger.jobs.get(reply.job)
-        if entry is None or (reply.record and reply.record.submitted_us != self._at(entry.ended)):
+        entry, end = self.world.ledger.jobs.get(reply.job), reply.end
+        if entry is None or end is None:
+            return
+        at_us = end.submitted_us
+        if entry.ended is None or entry.ended.submitted_us != at_us:
             return  # dropped since, or its id was used again
-        if reply.record is not None:
-            told = (reply.job, reply.record.submitted_us)
-            assert told not in self.heard, f"{reply.job} ended twice"
-            self.heard.add(told)
-            self.world.ledger.observed(reply.record)
-            self.world.turns.count("replies")
-
-    @staticmethod
-    def _at(record: Record | None) -> int:
-        return record.submitted_us if record else 0
+        told = (reply.job, at_us)
+        assert told not in self.heard, f"{reply.job} ended twice"
+        self.heard.add(told)
+        accepted = queued_record(entry.job, submitted_us=at_us, retention_ms=LIMITS.retention_ms)
+        self.world.ledger.observed(end.of(accepted))
+        self.world.turns.count("replies")

@@ -32,7 +32,7 @@ async def test_a_reply_too_large_to_carry_its_outcomes_says_only_which_job(bench
     await worker.settle([settlement(await bench.begin_one(worker), large)])
 
     (reply,) = await bench.jobs.replies(after)
-    assert (reply.job, reply.record) == (wanted.id, None)
+    assert (reply.job, reply.end) == (wanted.id, None)
     assert (await bench.record(wanted.id)).outcomes == (large,)
 
 

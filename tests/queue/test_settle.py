@@ -10,6 +10,7 @@ async def test_the_last_row_ends_the_job_and_tells_the_gateway(bench: Bench) -> 
     wanted = job(chunk(2))
     after = await bench.jobs.open_replies()
     await bench.accept(wanted, watch=True)
+    accepted = await bench.record(wanted.id)
     worker = bench.worker("w")
     begun = await bench.begin_one(worker)
 
@@ -23,7 +24,8 @@ async def test_the_last_row_ends_the_job_and_tells_the_gateway(bench: Bench) -> 
     assert (record.state, record.succeeded) == (State.SUCCEEDED, 2)
     assert record.outcomes == (success(b"a"), success(b"b"))
     assert record.timings.inference == 1_234
-    assert reply.record == record
+    assert reply.end
+    assert reply.end.of(accepted) == record
 
 
 async def test_a_settled_chunk_leaves_nothing_in_the_queue(bench: Bench) -> None:
