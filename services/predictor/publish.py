@@ -1,6 +1,8 @@
-"""Settle what was computed: a whole micro-batch in one round trip, as often as it takes."""
+"""Settle what was computed, a piece of the micro-batch in each round trip, as often as it takes."""
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Final
 
 import structlog
 
@@ -12,6 +14,9 @@ from shared.contract import Outcome
 from shared.queue.deliveries import Begun, DeliveryQueue, Settlement
 
 log = structlog.get_logger()
+
+AT_ONCE: Final = 16
+"""While Redis settles a piece the gateways answer the one before it: docs/adr/0010."""
 
 
 def settlements_of(
@@ -48,9 +53,10 @@ class Publisher:
 
         False where something of it is no longer this worker's work.
         """
-        if not settlements:
-            return True
-        answers = await self._patience(lambda: self._queue.settle(settlements))
+        answers: list[str] = []
+        for start in range(0, len(settlements), AT_ONCE):
+            piece = settlements[start : start + AT_ONCE]
+            answers += await self._patience(partial(self._queue.settle, piece))
         stale = answers.count("stale")
         if stale:
             self._metrics.stale_results.inc(stale)
