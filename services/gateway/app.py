@@ -32,6 +32,7 @@ from services.gateway.routes.models import model_routes
 from services.gateway.routes.native import NativeRoutes
 from services.gateway.routes.ops import ops_routes
 from services.gateway.settings import GatewaySettings
+from services.gateway.shortcut import Shortcut
 from services.gateway.submitter import Submitter
 from services.gateway.waiting import Holder
 from services.preprocess.codecs import open_codec
@@ -91,8 +92,14 @@ class Gateway:
             pulse=self._pulse,
         )
 
-    def application(self) -> FastAPI:
-        """The routes, the hot ones first, and what holds for all of them."""
+    def application(self) -> Entrance:
+        """From the outside in: what holds for every request, the hot routes, the framework."""
+        hot = self._hot_routes()
+        app = Shortcut(self._framework(hot), hot)
+        return Entrance(app, door=self._door, metrics=self._metrics)
+
+    def _framework(self, hot: list[Route]) -> FastAPI:
+        """All routes; the hot ones so that it can say which methods a path takes."""
         app = FastAPI(
             title="Penstock",
             version=VERSION,
@@ -100,11 +107,10 @@ class Gateway:
             redirect_slashes=False,
             telemetry={"tracing": False, "metrics": False, "logs": False},  # we have our own
         )
-        app.router.routes[:0] = self._hot_routes()
+        app.router.routes[:0] = hot
         for router in self._cold_routes():
             app.include_router(router)
         refusals.install(app)
-        app.add_middleware(Entrance, door=self._door, metrics=self._metrics)
         app.openapi = openapi.describe(  # type: ignore[method-assign]
             app, version=VERSION, max_inputs=self._settings.max_inputs
         )

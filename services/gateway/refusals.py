@@ -1,4 +1,4 @@
-"""What the framework and the server refuse, in the same words and shape as our own refusals."""
+"""What the framework refuses, in the same words and shape as our own refusals."""
 
 from http import HTTPStatus
 from typing import Any, Final
@@ -9,10 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from services.gateway.asgi import CLOSE, Answer, CallerLeft
-from services.gateway.entrance import REQUEST_ID
+from services.gateway.asgi import Answer, CallerLeft
 from services.gateway.problems import answer_to, answer_to_framework
 from services.gateway.routes.replying import as_response
 from shared.errors import InvalidRequest, ServiceError
@@ -65,13 +63,16 @@ async def _framework_error(request: Request, error: HTTPException) -> Response:
 
 
 async def _crash(request: Request, error: Exception) -> Response:
+    return as_response(fault(request.scope, error))
+
+
+def fault(scope: Scope, error: Exception) -> Answer:
     """A bug. The traceback is logged by the server; the caller gets what finds it there."""
-    log.error("request failed", path=_path(request), error=type(error).__name__)
-    request_id: bytes = request.scope["state"].get("request_id", b"")
+    path = scope["raw_path"].decode("latin-1")
+    log.error("request failed", path=path, error=type(error).__name__)
+    request_id: bytes = scope["state"].get("request_id", b"")
     failure = ServiceError(f"this is a fault of the service: report request {request_id.decode()}")
-    response = as_response(answer_to(failure, instance=_path(request)))
-    response.headers[REQUEST_ID.decode()] = request_id.decode()
-    return response
+    return answer_to(failure, instance=path)
 
 
 def _allowed(app: FastAPI, scope: Scope) -> list[str]:
@@ -87,22 +88,3 @@ def _allowed(app: FastAPI, scope: Scope) -> list[str]:
 def _path(request: Request) -> str:
     raw: bytes = request.scope["raw_path"]
     return raw.decode("latin-1")
-
-
-class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's, but what cannot be parsed is refused as problem+json, too."""
-
-    def send_400_response(self, msg: str) -> None:
-        answer = answer_to_framework(
-            HTTPStatus.BAD_REQUEST, f"{msg} Send HTTP/1.1 with an ASCII path.", instance=""
-        )
-        self.transport.write(_on_the_wire(answer))
-        self.transport.close()
-
-
-def _on_the_wire(answer: Answer) -> bytes:
-    status = HTTPStatus(answer.status)
-    length = b"%d" % len(answer.body)
-    headers = ((b"content-type", answer.media), (b"content-length", length), CLOSE)
-    lines = [f"HTTP/1.1 {status} {status.phrase}".encode(), *(b": ".join(h) for h in headers)]
-    return b"\r\n".join(lines) + b"\r\n\r\n" + answer.body
