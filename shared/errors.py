@@ -180,6 +180,19 @@ class Overloaded(ServiceError):
         """How many tokens must leave the queue before the job fits, where that is known."""
 
 
+class DeadlineTooClose(Overloaded):
+    """More is before the job than should be computed by its deadline."""
+
+    def __init__(self, before_tokens: int, in_time_tokens: int, deadline_ms: int) -> None:
+        super().__init__(
+            f"{before_tokens} tokens are before the job, {in_time_tokens} of them should be "
+            f"computed within its {deadline_ms} ms: try again after the time in Retry-After, or "
+            "allow for more",
+            excess_tokens=max(before_tokens - in_time_tokens, 0),
+        )
+        self.before_tokens = before_tokens
+
+
 class Unavailable(ServiceError):
     """This process cannot take the request now."""
 

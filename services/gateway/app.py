@@ -22,6 +22,7 @@ from services.gateway.dispatch import Dispatch, JobPolicy
 from services.gateway.draining import Door, Drain, ServerControl
 from services.gateway.entrance import Entrance
 from services.gateway.jobs import Jobs
+from services.gateway.lateness import Lateness
 from services.gateway.metrics import Metrics
 from services.gateway.pending import Pending
 from services.gateway.preferences import WaitLimits
@@ -162,6 +163,7 @@ class Gateway:
             pending=self._pending,
             holder=self._holder,
             pulse=self._pulse,
+            lateness=Lateness(),
             clock=self._clock,
             metrics=self._metrics,
         )

@@ -13,6 +13,7 @@ import structlog
 from services.gateway import answers, timings
 from services.gateway.admission import Ask
 from services.gateway.asgi import Answer, Call, CallerLeft
+from services.gateway.lateness import Lateness
 from services.gateway.metrics import Metrics
 from services.gateway.pending import Pending
 from services.gateway.pulse import Pulse
@@ -25,6 +26,7 @@ from services.preprocess.pool import PreprocessPool
 from shared.clock import RedisClock
 from shared.contract import Job, ModelKey, Record
 from shared.errors import (
+    DeadlineTooClose,
     JobTooLarge,
     Overloaded,
     RequestRejected,
@@ -59,6 +61,7 @@ class Dispatch:
         pending: Pending,
         holder: Holder,
         pulse: Pulse,
+        lateness: Lateness,
         clock: RedisClock,
         metrics: Metrics,
     ) -> None:
@@ -71,6 +74,7 @@ class Dispatch:
         self._pending = pending
         self._holder = holder
         self._pulse = pulse
+        self._lateness = lateness
         self._clock = clock
         self._metrics = metrics
 
@@ -102,9 +106,13 @@ class Dispatch:
 
         Raises:
             RequestRejected: not one input can be encoded, or all of them are too much
+            DeadlineTooClose: it would not begin in time
         """
         self._pulse.check()
         admitted_s = time.monotonic()
+        in_time_tokens = self._pulse.tokens_by(ask.deadline_ms, ask.spec.key)
+        if in_time_tokens is not None and not ask.repeatable:  # which may be there already
+            self._check_lateness(ask, in_time_tokens, now_s=admitted_s)
         codec = self._codecs[ask.spec.key]
         rows = await self._pool.encode(codec, ask.texts, truncate=ask.parameters.truncate)
         chunks, layout = chunks_of(
@@ -123,7 +131,7 @@ class Dispatch:
             layout=layout,
             top_k=ask.parameters.top_k,
             deadline_ms=ask.deadline_ms,
-            in_time_tokens=self._pulse.tokens_by(ask.deadline_ms, ask.spec.key),
+            in_time_tokens=in_time_tokens,
             admit_us=round((admitted_s - call.started_s) * 1e6),
             preprocess_us=round((preprocessed_s - admitted_s) * 1e6),
             trace=ask.trace,
@@ -132,10 +140,26 @@ class Dispatch:
             raise JobTooLarge(job.tokens, self._policy.most_tokens)
         return job, Marks(call.started_s, admitted_s, preprocessed_s)
 
+    def _check_lateness(self, ask: Ask, in_time_tokens: int, *, now_s: float) -> None:
+        model = ask.spec.key
+        try:
+            self._lateness.check(
+                model,
+                ask.lane,
+                deadline_ms=ask.deadline_ms or 0,
+                in_time_tokens=in_time_tokens,
+                tokens_per_s=self._pulse.tokens_per_s(model),
+                now_s=now_s,
+            )
+        except DeadlineTooClose as refusal:
+            raise self._pulse.retry_after(refusal, model) from None
+
     def _accepted(self, ask: Ask, job: Job, submitted: Submitted) -> tuple[Record, bool]:
         """The record as it stands now, and whether this call made it."""
         match submitted:
             case Queued(submitted_us=at_us):
+                if job.in_time_tokens is not None:
+                    self._lateness.forget(job.model, job.lane)
                 self._metrics.accepted(job.model, len(ask.texts))
                 retention_ms = self._policy.retention_ms
                 record = answers.queued_record(job, submitted_us=at_us, retention_ms=retention_ms)
@@ -143,6 +167,8 @@ class Dispatch:
             case Known(record=record):
                 return record, not ask.repeatable
             case Overloaded():
+                if isinstance(submitted, DeadlineTooClose):
+                    self._lateness.learn(job.model, job.lane, submitted, now_s=time.monotonic())
                 raise self._pulse.retry_after(submitted, job.model)
             case ServiceError():
                 raise submitted

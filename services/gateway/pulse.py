@@ -51,14 +51,18 @@ class Pulse:
         """How many serve this model and spoke of late."""
         return len(self._serving(model))
 
+    def tokens_per_s(self, model: ModelKey) -> float:
+        """Of all predictors together, in full batches; 0 where that is not known."""
+        return sum(worker.tokens_per_s for worker in self._serving(model))
+
     def tokens_by(self, deadline_ms: int | None, model: ModelKey) -> int | None:
         """What the predictors are sure to have computed by a deadline, where that is known."""
-        rate = self._rate(model) if deadline_ms else 0.0
+        rate = self.tokens_per_s(model) if deadline_ms else 0.0
         return int(_SURE * rate * (deadline_ms or 0) / 1e3) if rate > 0 else None
 
     def retry_after(self, refusal: Overloaded, model: ModelKey) -> Overloaded:
         """The refusal with the time that the predictors need to make room."""
-        rate = self._rate(model)
+        rate = self.tokens_per_s(model)
         if refusal.excess_tokens is None or rate <= 0:
             seconds = _UNKNOWN_RATE_RETRY_S
         else:
@@ -91,10 +95,6 @@ class Pulse:
         if self._reachable:
             log.warning("Redis is away, requests get 503 until it is back", why=said)
         self._reachable, self._away = False, why
-
-    def _rate(self, model: ModelKey) -> float:
-        """Tokens a second, of all predictors together."""
-        return sum(worker.tokens_per_s for worker in self._serving(model))
 
     def _serving(self, model: ModelKey) -> list[Worker]:
         name = str(model)

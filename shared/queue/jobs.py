@@ -14,6 +14,7 @@ from shared import keys
 from shared.codec import encode_layout
 from shared.contract import GatewayId, Job, JobId, Lane, ModelKey, Record
 from shared.errors import (
+    DeadlineTooClose,
     JobConflict,
     JobNotFound,
     JobNotTerminal,
@@ -243,12 +244,7 @@ def _submitted(job: Job, answer: bytes | Sequence[bytes]) -> Submitted:
                 excess_tokens=int(queued) + job.tokens - int(limit),
             )
         case ["late", before]:
-            return Overloaded(
-                f"{before} tokens are before the job, {job.in_time_tokens} of them should be "
-                f"computed within its {job.deadline_ms} ms: try again after the time in "
-                "Retry-After, or allow for more",
-                excess_tokens=int(before) - (job.in_time_tokens or 0),
-            )
+            return DeadlineTooClose(int(before), job.in_time_tokens or 0, job.deadline_ms or 0)
         case [_, *complaint]:
             return _refusal(job, " ".join(complaint))
     raise AssertionError(answer)

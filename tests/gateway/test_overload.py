@@ -7,6 +7,7 @@ from tests.gateway.process import running_gateway
 from tests.redis_server import RedisServer, running_redis
 
 LATER = {"Prefer": "respond-async"}
+KEY = {"Idempotency-Key": "first"}
 
 
 async def test_a_full_queue_says_when_to_come_back() -> None:
@@ -48,8 +49,10 @@ async def test_a_deadline_that_cannot_be_kept_is_refused_at_once() -> None:
         async with httpx.AsyncClient(base_url=gateway.url) as client:
             await asyncio.sleep(1.5)  # the gateway looks every second
             hurried = {"inputs": "x" * 1_800, "deadline_ms": 2_000}
-            first = await client.post("/predict", json=hurried, headers=LATER)
+            first = await client.post("/predict", json=hurried, headers=LATER | KEY)
             late = await client.post("/predict", json=hurried)
+            again = await client.post("/predict", json=hurried)
+            twin = await client.post("/predict", json=hurried, headers=LATER | KEY)
             patient = await client.post(
                 "/predict", json=hurried | {"deadline_ms": 9_000}, headers=LATER
             )
@@ -59,6 +62,9 @@ async def test_a_deadline_that_cannot_be_kept_is_refused_at_once() -> None:
     # 1,500 are sure to be computed in two seconds: 300 tokens too many, 1,000 a second.
     assert late.headers["retry-after"] == "1"
     assert "1800 tokens are before the job" in late.json()["detail"]
+    # Told by the gateway itself, and not to somebody whose job is there already.
+    assert (again.status_code, again.headers["retry-after"]) == (429, "1")
+    assert (twin.status_code, twin.json()["id"]) == (202, first.json()["id"])
 
 
 def test_a_job_that_can_never_fit_is_the_callers_to_split() -> None:

@@ -6,7 +6,7 @@ import msgspec
 
 from shared import keys
 from shared.contract import Lane, State, Tenant
-from shared.errors import JobConflict, Overloaded, ServiceError
+from shared.errors import DeadlineTooClose, JobConflict, Overloaded, ServiceError
 from shared.queue.jobs import Known, Queued
 from tests.builders import MODEL, chunk, job, job_id, layout_of, policy, settlement, success
 from tests.queue.bench import Bench
@@ -162,8 +162,8 @@ async def test_a_job_that_would_be_late_is_refused_before_it_waits(bench: Bench)
     answers = await bench.jobs.submit([first, second, third], watch=True)
 
     # What counts is what is before it: the deadline bounds the begin.
-    assert [type(a) for a in answers] == [Queued, Queued, Overloaded]
-    assert isinstance(answers[2], Overloaded)
+    assert [type(a) for a in answers] == [Queued, Queued, DeadlineTooClose]
+    assert isinstance(answers[2], DeadlineTooClose)
     assert answers[2].excess_tokens == 1
     assert "120 tokens are before the job, 119 of them" in str(answers[2])
     assert await bench.jobs.watch([third.id], listen=False) == [None]
@@ -180,7 +180,7 @@ async def test_bulk_does_not_make_interactive_work_late_but_is_made_late_by_it(
 
     answers = await bench.jobs.submit([bulk, *interactive, late], watch=True)
 
-    assert [type(a) for a in answers] == [Queued, Queued, Queued, Overloaded]
+    assert [type(a) for a in answers] == [Queued, Queued, Queued, DeadlineTooClose]
 
 
 async def test_a_full_queue_still_knows_its_own_jobs(bench: Bench) -> None:

@@ -1,5 +1,7 @@
 """The hot routes: predictions and new jobs. Raw ASGI, decoded by msgspec."""
 
+from collections.abc import Callable
+
 import structlog
 from starlette.routing import Route
 
@@ -9,7 +11,7 @@ from services.gateway.dispatch import Dispatch
 from services.gateway.metrics import Metrics
 from services.gateway.problems import answer_to
 from shared.contract import Lane
-from shared.errors import ServiceError
+from shared.errors import Overloaded, ServiceError
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -65,9 +67,16 @@ class NativeRoutes:
     def _refusal(self, error: ServiceError, call: Call) -> Answer:
         answer = answer_to(error, instance=call.path)
         self._metrics.ended(None, error.code)
-        line = log.warning if answer.status >= _SERVER_FAULT else log.info
+        line = _line_for(error, answer.status)
         line("request refused", path=call.path, status=answer.status, code=error.code)
         return answer
+
+
+def _line_for(error: ServiceError, status: int) -> Callable[..., None]:
+    """An overload is many requests: the metrics count them, a line for each would add to it."""
+    if isinstance(error, Overloaded):
+        return log.debug
+    return log.warning if status >= _SERVER_FAULT else log.info
 
 
 def with_preference(answer: Answer, ask: Ask) -> Answer:
