@@ -60,7 +60,8 @@ class Consumer:
         self._tokens_per_delivery = 0.0
         self._workers = 1
         self._share_tokens = 0.0
-        self._bulk_only = True
+        self._empty = {Lane.INTERACTIVE}
+        """Lanes in which nothing was queued, nor held by anybody, at the last look."""
         self._more_elsewhere = False
         self._depth_is_old = False
 
@@ -71,7 +72,14 @@ class Consumer:
 
     def _see(self, queued_tokens: int, bulk_tokens: int) -> None:
         self._share_tokens = queued_tokens / self._workers
-        self._bulk_only = queued_tokens == bulk_tokens
+        self._empty = {
+            lane
+            for lane, tokens in (
+                (Lane.INTERACTIVE, queued_tokens - bulk_tokens),
+                (Lane.BULK, bulk_tokens),
+            )
+            if not tokens
+        }
         self._more_elsewhere = queued_tokens > self._leases.tokens
         self._depth_is_old = False
 
@@ -85,8 +93,9 @@ class Consumer:
         if self._more_lapsed or monotonic() >= due_at:
             await self._reclaim(room)
             room = self._room(tokens_per_s)
-        if self._more_elsewhere and any(room.values()):
-            received = await self._patience(lambda: self._queue.receive(room))
+        wanted = {lane: count for lane, count in room.items() if count and lane not in self._empty}
+        if self._more_elsewhere and wanted:
+            received = await self._patience(lambda: self._queue.receive(wanted))
             self._more_elsewhere = bool(received)
             self._take(received)
 
@@ -157,7 +166,7 @@ class Consumer:
         window = min(wanted, self._share_tokens - self._begun_tokens())
         interactive = window - self._batcher.tokens(Lane.INTERACTIVE)
         bulk = interactive - self._batcher.tokens(Lane.BULK)
-        if not self._bulk_only:
+        if Lane.INTERACTIVE not in self._empty:
             bulk = min(bulk, bounds.bulk_share * window - self._batcher.tokens(Lane.BULK))
         return {Lane.INTERACTIVE: self._count(interactive), Lane.BULK: self._count(bulk)}
 

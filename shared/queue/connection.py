@@ -54,7 +54,7 @@ def connect(url: str) -> Redis:
 class _Client(Redis):
     """redis-py's client with its commands, each sent over a :class:`Line` of its own.
 
-    Pipelines go redis-py's way, over connections of its pool.
+    Pipelines would go redis-py's way, over connections of its pool: nothing here uses them.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -115,10 +115,10 @@ class _Client(Redis):
 
 
 class _PlainWrites(AbstractConnection):
-    """Writes without ``asyncio.wait_for``, which redis-py puts around each.
+    """Writes its greeting without ``asyncio.wait_for``, which redis-py puts around each write.
 
-    That costs a task for each command, and on Python 3.11 it can lose a cancellation: one that
-    comes while the write ends, so that the canceled task goes on for ever.
+    On Python 3.11 that can lose a cancellation: one that comes while the write ends, so that the
+    canceled task goes on for ever.
     """
 
     async def send_packed_command(

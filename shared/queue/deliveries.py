@@ -109,25 +109,18 @@ class DeliveryQueue:
         await self._open(self._redis, model=str(self._model), lanes=list(self._lanes))
 
     async def receive(self, counts: dict[Lane, int]) -> list[Delivery]:
-        """Lease what is there now, at most ``counts`` entries of each lane; never blocks."""
-        wanted = [(lane, count) for lane, count in counts.items() if count > 0]
-        async with (
-            self._reading("receive"),
-            self._redis.pipeline(transaction=False) as pipe,
-        ):
-            for lane, count in wanted:
-                pipe.xreadgroup(
-                    keys.group(lane),
-                    self._worker,
-                    {keys.stream(self._model, lane): ">"},
-                    count=count,
-                )
-            answers: list[Any] = await pipe.execute()
+        """Lease what is there now, at most ``counts`` entries of each lane; never blocks.
+
+        Raises:
+            QueueUnavailable: what one lane has given by then is leased, and there to adopt
+        """
         return await self._deliveries(
-            (lane, entry)
-            for (lane, _), answer in zip(wanted, answers, strict=True)
-            for _, entries in answer
-            for entry in entries
+            [
+                (lane, entry)
+                for lane, count in counts.items()
+                if count > 0
+                for entry in await self._read(lane, ">", count=count)
+            ]
         )
 
     async def wait(self) -> list[Delivery]:
@@ -144,18 +137,20 @@ class DeliveryQueue:
 
     async def adopt(self) -> list[Delivery]:
         """All that the group holds under this worker's name: what a lost reply had given it."""
-        async with self._reading("adopt"), self._redis.pipeline(transaction=False) as pipe:
-            for lane in self._lanes:
-                pipe.xreadgroup(
-                    keys.group(lane), self._worker, {keys.stream(self._model, lane): "0"}
-                )
-            answers: list[Any] = await pipe.execute()
         return await self._deliveries(
-            (lane, entry)
-            for lane, answer in zip(self._lanes, answers, strict=True)
-            for _, entries in answer
-            for entry in entries
+            [(lane, entry) for lane in self._lanes for entry in await self._read(lane, "0")]
         )
+
+    async def _read(
+        self, lane: Lane, after: str, *, count: int | None = None
+    ) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        """Entries of one lane, as redis-py gives them; it never blocks."""
+        streams: Any = {keys.stream(self._model, lane): after}
+        async with self._reading("receive"):
+            answer: Any = await self._redis.xreadgroup(
+                keys.group(lane), self._worker, streams, count=count
+            )
+        return [entry for _, entries in answer for entry in entries]
 
     async def queued_tokens(self) -> tuple[int, int]:
         """Tokens not acknowledged: of both lanes, and of bulk alone."""
