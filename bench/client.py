@@ -59,8 +59,8 @@ class Seen(msgspec.Struct, frozen=True):
     seconds: float
     latencies_ms: list[float]
     """In the order in which they were sent."""
-    timings_ms: dict[str, float]
-    """The means of what the answers say of themselves."""
+    stages_ms: dict[str, list[float]]
+    """What the answers say of themselves, by stage and in the same order."""
 
 
 class Unexpected(Exception):
@@ -188,17 +188,14 @@ def _agrees(got: Any, expected: Any) -> bool:
     return bool(got == expected)
 
 
-def _timings(answers: list[Any]) -> list[dict[str, float]]:
-    """What the answers say of themselves; nothing, from a server that does not."""
-    return [answer.get("timings_ms", {}) if isinstance(answer, dict) else {} for answer in answers]
-
-
-def _means(answers: list[dict[str, float]]) -> dict[str, float]:
-    sums: dict[str, float] = {}
+def _stages(answers: list[Any]) -> dict[str, list[float]]:
+    """``timings_ms`` of all answers, stage by stage; empty, from a server that has none."""
+    stages_ms: dict[str, list[float]] = {}
     for answer in answers:
-        for stage, milliseconds in answer.items():
-            sums[stage] = sums.get(stage, 0.0) + milliseconds
-    return {stage: round(total / len(answers), 3) for stage, total in sums.items()}
+        timings_ms = answer.get("timings_ms", {}) if isinstance(answer, dict) else {}
+        for stage, milliseconds in timings_ms.items():
+            stages_ms.setdefault(stage, []).append(milliseconds)
+    return stages_ms
 
 
 def main() -> None:
@@ -212,12 +209,9 @@ def main() -> None:
     seconds, latencies_s, answers = client.run(spec.timed)
     print("done", flush=True)
     latencies_ms = [round(latency_s * 1e3, 3) for latency_s in latencies_s]
-    timings = _timings(client.check(answers, first=spec.warm))
+    stages_ms = _stages(client.check(answers, first=spec.warm))
     seen = Seen(
-        requests=spec.timed,
-        seconds=seconds,
-        latencies_ms=latencies_ms,
-        timings_ms=_means(timings),
+        requests=spec.timed, seconds=seconds, latencies_ms=latencies_ms, stages_ms=stages_ms
     )
     print(msgspec.json.encode(seen).decode(), flush=True)
 

@@ -33,10 +33,7 @@ def measure(plan: Plan) -> Measured:
             requests=[Request({"inputs": text}, {"echo": text}) for text in texts],
         )
         loads = [run_load(running, spec) for _ in range(plan.runs)]
-    runs = [
-        {**figures(load), "mean_batch": load.counted["rows"] / load.counted["batches"]}
-        for load in loads
-    ]
+    runs = [{**figures(load), "mean_batch": load.mean_batch} for load in loads]
     summary = medians(runs)
     summary["reached"] = float(summary["gateway_cpu_us"]) <= MOST_GATEWAY_CPU_US
     return Measured(runs=runs, summary=summary, text=listing(summary))

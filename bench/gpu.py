@@ -101,9 +101,9 @@ def _run(asked: list[str], peak: Peak, plan: Plan) -> Figures:
         "offline_of_peak": round(flops / offline.seconds / peak.flops, 3),
         "served_of_peak": round(flops / load.seen.seconds / peak.flops, 3),
         "to_offline": round(load.per_s * offline.seconds / len(asked), 3),
-        "device_busy": round(load.counted["forward_s"] / load.seen.seconds, 3),
-        "mean_batch": round(load.counted["rows"] / load.counted["batches"], 1),
-        "padding": round(1 - sum(told.tokens) / load.counted["padded_tokens"], 3),
+        "device_busy": round(load.device_busy, 3),
+        "mean_batch": round(load.mean_batch, 1),
+        "padding": round(load.padding(sum(told.tokens)), 3),
         **figures(load),
     }
 

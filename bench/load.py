@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Final, Protocol
 
 import msgspec
@@ -51,6 +52,20 @@ class Load(msgspec.Struct, frozen=True):
         """Requests answered in a second."""
         return self.seen.requests / self.seen.seconds
 
+    @property
+    def mean_batch(self) -> float:
+        """Rows in a forward."""
+        return self.counted["rows"] / self.counted["batches"]
+
+    @property
+    def device_busy(self) -> float:
+        """Share of the time that a forward ran; of several predictors the sum."""
+        return self.counted["forward_s"] / self.seen.seconds
+
+    def padding(self, tokens: int) -> float:
+        """Share of what was computed that is none of the requests' ``tokens``."""
+        return 1 - tokens / self.counted["padded_tokens"]
+
     def cpu_us(self, prefix: str) -> float:
         """CPU for each request of the processes whose name begins so, microseconds."""
         total_s = sum(spent for name, spent in self.cpu_s.items() if name.startswith(prefix))
@@ -67,7 +82,7 @@ def figures(load: Load) -> Figures:
         **{f"{part}_cpu_us": round(load.cpu_us(part), 1) for part in PARTS},
         **{f"{name}_cpu_s": spent for name, spent in load.cpu_s.items()},
         "others_cpu_s": load.others_cpu_s,
-        **{f"{stage}_ms": milliseconds for stage, milliseconds in load.seen.timings_ms.items()},
+        **{f"{stage}_ms": round(fmean(each), 3) for stage, each in load.seen.stages_ms.items()},
     }
 
 

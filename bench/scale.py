@@ -60,7 +60,7 @@ def _run(predictors: int, plan: Plan) -> Figures:
     return {
         "predictors": predictors,
         "of_devices": round(load.per_s / most_per_s, 4),
-        "mean_batch": round(load.counted["rows"] / load.counted["batches"], 2),
+        "mean_batch": round(load.mean_batch, 2),
         "cores_busy": round(sum(load.cpu_s.values()) / load.seen.seconds, 2),
         **figures(load),
     }

@@ -148,9 +148,9 @@ def _compared(told: Told, packed: Pass, load: Load) -> Figures:
         "offline_padding": round(1 - tokens / offline.padded_tokens, 4),
         "mean_tokens": round(tokens / rows, 1),
         "tokenize_cpu_us": told.tokenize_cpu_us,
-        "mean_batch": round(load.counted["rows"] / load.counted["batches"], 2),
-        "padding": round(1 - tokens / load.counted["padded_tokens"], 4),
-        "device_busy": round(load.counted["forward_s"] / load.seen.seconds, 4),
+        "mean_batch": round(load.mean_batch, 2),
+        "padding": round(load.padding(tokens), 4),
+        "device_busy": round(load.device_busy, 4),
         **figures(load),
     }
 
