@@ -11,6 +11,7 @@ import select
 import socket
 import sys
 from functools import reduce
+from itertools import cycle, islice
 from operator import getitem
 from pathlib import Path
 from time import perf_counter
@@ -50,6 +51,8 @@ class LoadSpec(msgspec.Struct, frozen=True):
     status: int = 200
     answer: Place = ("outputs", 0)
     """What of an answer's body is compared."""
+    more_ports: tuple[int, ...] = ()
+    """Of more servers that share the connections."""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -70,8 +73,8 @@ class Unexpected(Exception):
 class Connection:
     """One keep-alive connection and the request that is under way on it."""
 
-    def __init__(self, spec: LoadSpec) -> None:
-        self.socket = socket.create_connection((HOST, spec.port), timeout=_SILENCE_S)
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection((HOST, port), timeout=_SILENCE_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.received = b""
         self.number = 0
@@ -98,9 +101,9 @@ class Client:
         self._status = b"HTTP/1.1 %d " % spec.status
         self._bytes = [request_bytes(spec, request) for request in spec.requests]
         self._next = 0
+        ports = islice(cycle([spec.port, *spec.more_ports]), spec.connections)
         self._connections = {
-            connection.socket.fileno(): connection
-            for connection in (Connection(spec) for _ in range(spec.connections))
+            connection.socket.fileno(): connection for connection in map(Connection, ports)
         }
         self._poll = select.epoll()
         for fileno in self._connections:

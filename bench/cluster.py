@@ -1,8 +1,8 @@
 """The service as ``make run`` starts it, as real processes, for the length of a measurement.
 
 The same embedded Redis with the same promises (append-only, fsynced every second, a unix
-socket), gateways behind one socket, predictors with a share of the cores each. Each part's
-output is in a log file; whatever happens, none of them outlives the block.
+socket), gateways, predictors with a share of the cores each. Each part's output is in a log
+file; whatever happens, none of them outlives the block.
 """
 
 import asyncio
@@ -47,7 +47,8 @@ class Cluster:
     """Redis, gateways and predictors that run now."""
 
     def __init__(self, logs: Path, environ: Mapping[str, str]) -> None:
-        self.port = 0
+        self.ports: list[int] = []
+        """One of each gateway."""
         self.redis_url = environ.get("PENSTOCK_REDIS_URL", "")
         self._logs = logs
         self._environ = environ
@@ -59,6 +60,11 @@ class Cluster:
         """By name: ``redis``, ``gateway-1``, ``predictor-1`` and so on."""
         return {name: process.pid for name, process in self._processes.items()}
 
+    @property
+    def port(self) -> int:
+        """Of the first gateway."""
+        return self.ports[0]
+
     def counters(self) -> dict[str, float]:
         """The predictors' counters, summed, under the names of :data:`COUNTED`."""
         sums = dict.fromkeys(COUNTED.values(), 0.0)
@@ -69,16 +75,18 @@ class Cluster:
         return sums
 
     def start_gateways(self, count: int) -> None:
-        """Behind one port, which is free until now."""
-        listener = listen(HOST, 0)
-        try:
-            self.port = address_of(listener)[1]
-            for number in range(1, count + 1):
+        """Each on a port of its own, as behind a balancer.
+
+        Of the one socket that they share in ``make run``, a single one takes all the connections
+        of a client that opens many at once.
+        """
+        for number in range(1, count + 1):
+            with listen(HOST, 0) as listener:
                 name, own = f"gateway-{number}", {"PENSTOCK_GATEWAY_FD": str(listener.fileno())}
                 self._start(name, "services.gateway", own, fd=listener.fileno())
-                self._wait(name, readyz(HOST, self.port))
-        finally:
-            listener.close()
+                port = address_of(listener)[1]
+                self._wait(name, readyz(HOST, port))
+                self.ports.append(port)
 
     def start_predictors(self, count: int) -> None:
         """Each with its share of the cores, all of them starting at once."""

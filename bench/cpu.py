@@ -38,9 +38,26 @@ def machine_s() -> float:
     return sum(map(int, (user, nice, system, irq, softirq))) / _TICKS_PER_S
 
 
+def wanted(pids: Mapping[str, int]) -> dict[str, float]:
+    """Seconds so far by name in which its main thread ran, or was ready and had no core.
+
+    The loop of every part is in its main thread. Where parts share too few cores, the one that
+    holds the others up does not get a core of its own: it is the one that always wants one.
+    """
+    return {name: _wanted_s(pid) for name, pid in pids.items()}
+
+
 def spent(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    """CPU seconds between two readings."""
+    """Seconds between two readings."""
     return {name: round(after[name] - before[name], 3) for name in before}
+
+
+def _wanted_s(pid: int) -> float:
+    try:
+        ran_ns, waited_ns, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    except FileNotFoundError:
+        return 0.0  # it ended, or the kernel does not tell
+    return (int(ran_ns) + int(waited_ns)) / 1e9
 
 
 def _stats() -> list[tuple[int, list[str]]]:

@@ -42,6 +42,8 @@ class Load(msgspec.Struct, frozen=True):
     seen: Seen
     cpu_s: dict[str, float]
     """By process, the client included, while the timed requests ran."""
+    wanted_s: dict[str, float]
+    """In which its main thread ran, or was ready and had no core."""
     others_cpu_s: float
     """What the rest of the machine took meanwhile: hardly anything, or the run is worth little."""
     counted: dict[str, float]
@@ -93,8 +95,13 @@ def run_load(system: System, spec: LoadSpec) -> Load:
         LoadFailed
     """
     told = run_client(system, "bench.client", spec)
-    seen = msgspec.json.decode(told.seen, type=Seen)
-    return Load(seen, told.cpu_s, told.others_cpu_s, told.counted)
+    return Load(
+        seen=msgspec.json.decode(told.seen, type=Seen),
+        cpu_s=told.cpu_s,
+        wanted_s=told.wanted_s,
+        others_cpu_s=told.others_cpu_s,
+        counted=told.counted,
+    )
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -102,6 +109,7 @@ class Told(msgspec.Struct, frozen=True):
 
     seen: bytes
     cpu_s: dict[str, float]
+    wanted_s: dict[str, float]
     others_cpu_s: float
     counted: dict[str, float]
 
@@ -133,12 +141,14 @@ def _conduct(system: System, client: subprocess.Popen[str]) -> Told:
     pids = {**system.pids, "client": client.pid}
     _expect(client, "warm")
     counted_before = system.counters()
-    cpu_before, machine_before_s = cpu.read(pids), cpu.machine_s()
+    cpu_before, wanted_before = cpu.read(pids), cpu.wanted(pids)
+    machine_before_s = cpu.machine_s()
     assert client.stdin is not None
     client.stdin.write("go\n")
     client.stdin.flush()
     _expect(client, "done")
     cpu_s = cpu.spent(cpu_before, cpu.read(pids))
+    wanted_s = cpu.spent(wanted_before, cpu.wanted(pids))
     machine_s = cpu.machine_s() - machine_before_s
     counted_after = system.counters()
     assert client.stdout is not None
@@ -148,6 +158,7 @@ def _conduct(system: System, client: subprocess.Popen[str]) -> Told:
     return Told(
         seen=line.encode(),
         cpu_s=cpu_s,
+        wanted_s=wanted_s,
         others_cpu_s=round(machine_s - sum(cpu_s.values()), 2),
         counted=_grown(counted_before, counted_after),
     )

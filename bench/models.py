@@ -23,10 +23,11 @@ BASE: Final = "bert-base-shape"
 SHIPPED: Final = "nsmc-sentiment"
 ECHO: Final = "echo-at-once"
 WAITING: Final = "echo-waiting"
+BRIEF: Final = "echo-waiting-briefly"
 
 SHIPPED_FOLDER: Final = Path("models")
-FORWARD_MS: Final = 50.0
-"""Service time of ``echo-waiting``, whatever its batch holds."""
+FORWARD_MS: Final = {ECHO: 0.0, WAITING: 50.0, BRIEF: 10.0}
+"""Service time of the stand-ins, whatever their batch holds."""
 
 _SPECIAL: Final = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _PIECES: Final = 30_522
@@ -37,8 +38,8 @@ _SEED: Final = 2
 def repository(cache: Path) -> str:
     """``PENSTOCK_MODELS`` with everything that is measured; made where it is missing."""
     folder = cache / "models"
-    _write_stand_in(folder / ECHO, {"forward_ms": 0})
-    _write_stand_in(folder / WAITING, {"forward_ms": FORWARD_MS})
+    for name, forward_ms in FORWARD_MS.items():
+        _write_stand_in(folder / name, {"forward_ms": forward_ms})
     _write_bert(folder / MINILM / "1", layers=6, hidden=384)
     return f"{folder}:{SHIPPED_FOLDER}"
 

@@ -76,7 +76,7 @@ class OpenClient:
         return SeenOpen(perf_counter() - started_at, asked)
 
     def _connect(self) -> Connection:
-        connection = Connection(self._spec.load)
+        connection = Connection(self._spec.load.port)
         self._poll.register(connection.socket.fileno(), select.EPOLLIN)
         return connection
 
