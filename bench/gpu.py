@@ -60,7 +60,7 @@ def measure(plan: Plan) -> Measured:
     count = plan.size(8_192 if peak.device != "CPU" else 256, 32)
     models.repository(plan.cache)
     model = models.base(plan.cache)
-    tokenizer = models.folder_of(model, plan.cache) / "tokenizer.json"
+    tokenizer = models.tokenizer_of(model, plan.cache)
     asked = texts(tokenizer, count, seed=_SEED, median=MEDIAN_TOKENS, longest=LONGEST_TOKENS)
     runs = [_run(asked, peak, plan) for _ in range(plan.runs)]
     summary = {"device": peak.device, "peak_tflops": round(peak.flops / 1e12, 2), **medians(runs)}

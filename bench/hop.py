@@ -31,7 +31,7 @@ def measure(plan: Plan) -> Measured:
         "PENSTOCK_MODELS": models.repository(plan.cache),
         "PENSTOCK_MODEL": models.SHIPPED,
     }
-    tokenizer = models.folder_of(models.SHIPPED, plan.cache) / "tokenizer.json"
+    tokenizer = models.tokenizer_of(models.SHIPPED, plan.cache)
     asked = texts(tokenizer, plan.size(200, 50), seed=_SEED)
     spec = Spec(str(plan.cache), models.SHIPPED, asked, alone=True, batch_tokens=[], pack=True)
     runs: list[Figures] = []

@@ -46,7 +46,7 @@ def measure(plan: Plan) -> Measured:
         "PENSTOCK_MODEL": models.SHIPPED,
         "PENSTOCK_GATEWAY_QUEUE_LIMIT_TOKENS": str(_NO_LIMIT_TOKENS),
     }
-    tokenizer = models.folder_of(models.SHIPPED, plan.cache) / "tokenizer.json"
+    tokenizer = models.tokenizer_of(models.SHIPPED, plan.cache)
     lines = texts(tokenizer, TIMED, seed=_SEED)
     spec = open_repository([models.SHIPPED_FOLDER], models.SHIPPED, weights=False).default
     chunks = _one_line_chunks(spec, lines)

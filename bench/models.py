@@ -66,6 +66,11 @@ def folder_of(model: str, cache: Path) -> Path:
     return root / model / "1"
 
 
+def tokenizer_of(model: str, cache: Path) -> Path:
+    """The file of its tokenizer."""
+    return folder_of(model, cache) / "tokenizer.json"
+
+
 def _write_stand_in(folder: Path, options: Mapping[str, float]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     lines = ['task = "echo"', 'backend = "stand-in"', "max_tokens = 4096", "", "[options]"]

@@ -70,7 +70,7 @@ def measure(plan: Plan) -> Measured:
 
 def _runs_of(model: str, plan: Plan, *, rows: int) -> list[Figures]:
     models.repository(plan.cache)
-    asked = texts(models.folder_of(model, plan.cache) / "tokenizer.json", rows, seed=_SEED)
+    asked = texts(models.tokenizer_of(model, plan.cache), rows, seed=_SEED)
     runs = []
     for _ in range(plan.runs):
         runs += [_figures(model, way, _run(model, way, asked, plan)) for way in WAYS]

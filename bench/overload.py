@@ -37,8 +37,8 @@ def measure(plan: Plan) -> Measured:
         "PENSTOCK_MODELS": models.repository(plan.cache),
         "PENSTOCK_MODEL": models.MINILM,
     }
-    folder = models.folder_of(models.MINILM, plan.cache)
-    asked = texts(folder / "tokenizer.json", plan.size(2_000, 100), seed=_SEED)
+    tokenizer = models.tokenizer_of(models.MINILM, plan.cache)
+    asked = texts(tokenizer, plan.size(2_000, 100), seed=_SEED)
     runs: list[Figures] = []
     label = "overload"
     with cluster(plan.cache, label, environ=environ, predictors=PREDICTORS) as running:

@@ -95,7 +95,7 @@ def _runs_of(setup: Setup, plan: Plan, *, rows: int) -> list[Figures]:
         "PENSTOCK_MODEL": setup.model,
         "PENSTOCK_PREDICTOR_DTYPE": setup.dtype,
     }
-    tokenizer = models.folder_of(setup.model, plan.cache) / "tokenizer.json"
+    tokenizer = models.tokenizer_of(setup.model, plan.cache)
     asked = texts(tokenizer, rows, seed=_SEED)
 
     def plain(sizes: Sequence[int], count: int) -> Told:

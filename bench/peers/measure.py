@@ -91,7 +91,7 @@ def _echo(plan: Plan) -> Work:
 def _classifier(plan: Plan) -> Work:
     models.repository(plan.cache)
     folder = models.folder_of(models.MINILM, plan.cache)
-    asked = texts(folder / "tokenizer.json", plan.size(1_000, 64), seed=_SEED)
+    asked = texts(models.tokenizer_of(models.MINILM, plan.cache), plan.size(1_000, 64), seed=_SEED)
     told = run_inprocess(Spec(str(plan.cache), models.MINILM, asked, False, [1_024], pack=True))
     second = [
         output["score"] if output["label"] == "LABEL_1" else 1 - output["score"]
