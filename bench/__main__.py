@@ -6,7 +6,19 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from bench import gateway_cpu, gpu, hop, memory, offline, overload, policy, redis_call, scale, serve
+from bench import (
+    clients,
+    gateway_cpu,
+    gpu,
+    hop,
+    memory,
+    offline,
+    overload,
+    policy,
+    redis_call,
+    scale,
+    serve,
+)
 from bench.peers import measure as peers
 from bench.plan import Measurement, Plan
 from bench.results import machine, save, tables
@@ -15,6 +27,7 @@ MEASUREMENTS: Final[dict[str, Measurement]] = {
     "hop": hop.measure,
     "offline": offline.measure,
     "serve": serve.measure,
+    "clients": clients.measure,
     "overload": overload.measure,
     "gateway-cpu": gateway_cpu.measure,
     "redis-call": redis_call.measure,

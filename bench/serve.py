@@ -9,6 +9,7 @@ clients and its Redis.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from bench import models
@@ -17,7 +18,7 @@ from bench.cluster import Cluster, cluster
 from bench.inprocess import BATCH_TOKENS, Pass, Spec, Told, run_inprocess
 from bench.load import Load, figures, run_load
 from bench.plan import Figures, Measured, Plan, medians, prefixed
-from bench.table import table
+from bench.table import side_by_side
 from bench.texts import texts
 
 CLIENTS: Final = 64
@@ -38,6 +39,20 @@ class Setup:
     def name(self) -> str:
         """As the heading of a column."""
         return f"{self.model} {self.dtype} x{self.predictors}"
+
+    def environ(self, cache: Path) -> dict[str, str]:
+        """Settings of the service that serves it."""
+        return {
+            "PENSTOCK_MODELS": models.repository(cache),
+            "PENSTOCK_MODEL": self.model,
+            "PENSTOCK_PREDICTOR_DTYPE": self.dtype,
+        }
+
+    def offline(self, asked: list[str], cache: Path) -> Spec:
+        """The same by the predictor's own backend, packed, with no server around it."""
+        return Spec(
+            str(cache), self.model, asked, False, [_PACKED_TOKENS], pack=True, dtype=self.dtype
+        )
 
 
 BEST: Final = Setup(models.MINILM, 2)
@@ -64,6 +79,7 @@ def measure(plan: Plan) -> Measured:
     rows = {s.name: medians([run for run in runs if run["setup"] == s.name]) for s in SETUPS}
     summary: Figures = {}
     for name, row in rows.items():
+        del row["setup"]
         summary |= prefixed(f"{name} ", row)
     best, int8 = rows[BEST.name], rows[INT8.name]
     summary["int8_to_float32"] = round(float(int8["per_s"]) / float(best["per_s"]), 3)
@@ -72,9 +88,7 @@ def measure(plan: Plan) -> Measured:
         and float(best["ratio_to_packed"]) >= LEAST_OF_PACKED
         and float(summary["int8_to_float32"]) >= LEAST_INT8
     )
-    lines = _lines(list(rows.values()))
-    shown = [dict(zip(("figure", *rows), line, strict=True)) for line in lines]
-    return Measured(runs=runs, summary=summary, text=table(shown))
+    return Measured(runs=runs, summary=summary, text=side_by_side(rows))
 
 
 def checked(asked: Sequence[str], outputs: Sequence[dict[str, Any]]) -> list[Request]:
@@ -90,28 +104,20 @@ def _expected(output: dict[str, Any]) -> dict[str, Any]:
 
 
 def _runs_of(setup: Setup, plan: Plan, *, rows: int) -> list[Figures]:
-    environ = {
-        "PENSTOCK_MODELS": models.repository(plan.cache),
-        "PENSTOCK_MODEL": setup.model,
-        "PENSTOCK_PREDICTOR_DTYPE": setup.dtype,
-    }
-    tokenizer = models.tokenizer_of(setup.model, plan.cache)
-    asked = texts(tokenizer, rows, seed=_SEED)
+    environ = setup.environ(plan.cache)
+    asked = texts(models.tokenizer_of(setup.model, plan.cache), rows, seed=_SEED)
 
     def plain(sizes: Sequence[int], count: int) -> Told:
         some = asked[:count]
         return run_inprocess(Spec(str(plan.cache), setup.model, some, False, [*sizes], plain=True))
 
-    own = Spec(
-        str(plan.cache), setup.model, asked, False, [_PACKED_TOKENS], pack=True, dtype=setup.dtype
-    )
     sweep = plain(BATCH_TOKENS, max(rows // 4, 50)).passes
     best = min(sweep, key=lambda one: one.seconds)
     runs = []
     label = f"serve-{setup.model}"
     with cluster(plan.cache, label, environ=environ, predictors=setup.predictors) as running:
         for _ in range(plan.runs):
-            packed = run_inprocess(own)
+            packed = run_inprocess(setup.offline(asked, plan.cache))
             told = plain((best.batch_tokens,), rows)
             load = _served(running, asked, packed, warm=plan.size(4 * CLIENTS, CLIENTS))
             compared = _compared(told, packed.passes[0], load)
@@ -159,7 +165,3 @@ def _swept(sweep: list[Pass]) -> Figures:
     """Seconds of each size, as a share of the best one's."""
     best_s = min(one.seconds for one in sweep)
     return {f"offline_{one.batch_tokens}_tokens": round(one.seconds / best_s, 3) for one in sweep}
-
-
-def _lines(rows: list[Figures]) -> list[list[Any]]:
-    return [[name, *(row.get(name, "") for row in rows)] for name in rows[0] if name != "setup"]

@@ -15,6 +15,16 @@ def table(rows: Sequence[Mapping[str, Figure]]) -> str:
     return "\n".join([shown[0], rule, *shown[1:]])
 
 
+def side_by_side(rows: Mapping[str, Mapping[str, Figure]]) -> str:
+    """One column for each row, under its name; one line for each of the first row's figures."""
+    figures = next(iter(rows.values()))
+    lines: list[dict[str, Figure]] = [
+        {"figure": name, **{heading: row.get(name, "") for heading, row in rows.items()}}
+        for name in figures
+    ]
+    return table(lines)
+
+
 def listing(figures: Mapping[str, Figure]) -> str:
     """One line for each figure."""
     width = max(map(len, figures))
