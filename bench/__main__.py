@@ -18,6 +18,7 @@ from bench import (
     redis_call,
     scale,
     serve,
+    worst_wait,
 )
 from bench.peers import measure as peers
 from bench.plan import Measurement, Plan
@@ -28,6 +29,7 @@ MEASUREMENTS: Final[dict[str, Measurement]] = {
     "offline": offline.measure,
     "serve": serve.measure,
     "clients": clients.measure,
+    "worst-wait": worst_wait.measure,
     "overload": overload.measure,
     "gateway-cpu": gateway_cpu.measure,
     "redis-call": redis_call.measure,

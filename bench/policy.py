@@ -14,7 +14,7 @@ from typing import Final
 
 from bench.plan import Figures, Measured, Plan, quantile
 from bench.table import table
-from bench.texts import lengths
+from bench.texts import lengths, some_very_long
 from services.predictor.batcher import Batcher, BatchPolicy
 from services.predictor.cost import CostModel, Extent
 from shared.contract import ONLY_TENANT, Delivery, EntryId, JobId, Lane
@@ -26,7 +26,6 @@ MAX_FORWARD_S: Final = 0.1
 MAX_ROWS: Final = 64
 WINDOW: Final = 64
 """Rows that a way may choose from, the oldest ones."""
-VERY_LONG: Final = 512
 
 _SEED: Final = 7
 
@@ -181,8 +180,7 @@ def run(way: Way, arrivals: Sequence[Job], *, clients: int | None) -> Worked:
 def measure(plan: Plan) -> Measured:
     """Rows for each second of the device, and how long the rows waited."""
     draw = random.Random(_SEED)
-    tokens = lengths(plan.size(5_000, 500), seed=_SEED)
-    tokens = [VERY_LONG if draw.random() < 1 / 100 else length for length in tokens]
+    tokens = some_very_long(lengths(plan.size(5_000, 500), seed=_SEED), draw)
     at_once = [Job(number, length, 0.0) for number, length in enumerate(tokens)]
     runs = [
         _figures(f"closed, {CLIENTS} clients", way, run(way, at_once, clients=CLIENTS))

@@ -1,7 +1,8 @@
 """Texts of mixed length, the same ones on every machine.
 
 Lengths are log-normal with a median of 30 tokens, cut at 256: short questions, some
-paragraphs. Knows a WordPiece vocabulary; knows nothing of models or HTTP.
+paragraphs; on request one in a hundred is very long. Knows a WordPiece vocabulary; knows nothing
+of models or HTTP.
 """
 
 import random
@@ -13,6 +14,9 @@ from tokenizers import Tokenizer
 
 MEDIAN_TOKENS: Final = 30
 LONGEST_TOKENS: Final = 256
+VERY_LONG_TOKENS: Final = 512
+"""As many as models of BERT's family take."""
+VERY_LONG_SHARE: Final = 0.01
 
 _SPREAD: Final = 0.7  # sigma of the logarithm: one text in 40 has more than 120 tokens
 _SHORTEST_TOKENS: Final = 4
@@ -29,6 +33,11 @@ def lengths(
     return [min(max(tokens, _SHORTEST_TOKENS), longest) for tokens in wanted]
 
 
+def some_very_long(tokens: Sequence[int], draw: random.Random) -> list[int]:
+    """The same lengths, but for one in a hundred."""
+    return [VERY_LONG_TOKENS if draw.random() < VERY_LONG_SHARE else length for length in tokens]
+
+
 def texts(
     tokenizer_file: Path,
     count: int,
@@ -37,11 +46,16 @@ def texts(
     median: int = MEDIAN_TOKENS,
     longest: int = LONGEST_TOKENS,
 ) -> list[str]:
-    """Texts of those lengths, in words that the tokenizer has."""
+    """Texts of :func:`lengths`."""
+    wanted = lengths(count, seed=seed, median=median, longest=longest)
+    return texts_of(tokenizer_file, wanted, seed=seed)
+
+
+def texts_of(tokenizer_file: Path, wanted: Sequence[int], *, seed: int) -> list[str]:
+    """A text of each of those lengths, in words that the tokenizer has."""
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     words, endings = _pieces(tokenizer)
     draw = random.Random(seed + 1)
-    wanted = lengths(count, seed=seed, median=median, longest=longest)
     return [_text(tokens, words, endings, draw) for tokens in wanted]
 
 
