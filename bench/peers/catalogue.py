@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ from services.predictor.__main__ import OPENMP_SPINS
 
 SERVERS: Final = Path(__file__).parent / "servers"
 DOCUMENTED_BATCH: Final = 32
+OTHER_WAITS_MS: Final = (2, 50)
 
 _COMMON: Final = ("torch", "transformers", "tokenizers")
 _STOP_LIMIT_S: Final = 20.0
@@ -37,10 +38,13 @@ class Setting:
 
     batch: int
     workers: int
-    wait_ms: int = 10
+    wait_ms: int
+    """How long it may wait for a batch to fill; 0 where it decides that by itself."""
 
     def __str__(self) -> str:
-        return f"batch {self.batch}, {self.workers} x {max(1, _cores() // self.workers)} threads"
+        wait = f", {self.wait_ms} ms" if self.batch > 1 and self.wait_ms else ""
+        threads = max(1, _cores() // self.workers)
+        return f"batch {self.batch}{wait}, {self.workers} x {threads} threads"
 
 
 def _body(text: str) -> dict[str, Any]:
@@ -68,6 +72,8 @@ class Peer:
     path: str = "/predict"
     answer: Place = ("score",)
     batches: bool = True
+    wait_ms: int = 10
+    """For a batch to fill, while sizes are tried; 0 where it decides that by itself."""
     python: str = sys.executable
     body: Any = field(default=_body)
 
@@ -75,11 +81,15 @@ class Peer:
         """What the sweep tries: with and without batching, one process or one on each core."""
         sizes = (1, 8, DOCUMENTED_BATCH) if self.batches else (1,)
         workers = sorted({1, _cores()})
-        return [Setting(batch, count) for batch in sizes for count in workers]
+        return [Setting(batch, count, self.wait_ms) for batch in sizes for count in workers]
+
+    def other_waits(self, setting: Setting) -> list[Setting]:
+        """The same with less and with more patience."""
+        return [replace(setting, wait_ms=ms) for ms in OTHER_WAITS_MS] if self.wait_ms else []
 
     def documented(self) -> Setting:
         """Batches of 32, one process with all cores."""
-        return Setting(DOCUMENTED_BATCH if self.batches else 1, 1)
+        return Setting(DOCUMENTED_BATCH if self.batches else 1, 1, self.wait_ms)
 
     def requests(self, texts: list[str], scores: list[float]) -> list[Request]:
         """What to ask, and the answer that must come back."""
@@ -105,6 +115,7 @@ PEERS: Final = (
         ("bentoml==1.4.39",),
         ("bentoml", "serve", "on_bentoml:Service", "--host", "127.0.0.1", "--port", "{port}"),
         answer=(0,),
+        wait_ms=0,
         body=_list_body,
     ),
     Peer("ray", ("ray[serve]==2.60.0",), ("python", "on_ray.py")),

@@ -2,7 +2,9 @@
 
 The same weights, the same texts, the same cores, one after the other. A peer runs with batches
 of 32, as its documentation has it, and at the best of a small sweep: with and without batching,
-one process or one for each core. Ours has its own sweep of one: one predictor or two.
+one process or one for each core, and of its best batch size less and more patience. Ours runs
+with one predictor and with two; and with two that pad, as the peers do: what is left then is the
+server's, and the order of the weights.
 """
 
 import json
@@ -14,39 +16,21 @@ from http.client import HTTPConnection, HTTPException
 from typing import Final
 
 from bench import models
-from bench.client import HOST, LoadSpec, Request
+from bench.client import HOST, LoadSpec
 from bench.cluster import cluster
-from bench.inprocess import Spec, run_inprocess
 from bench.load import Load, LoadFailed, run_load
 from bench.peers.catalogue import PEERS, NotInstalled, Peer, PeerDidNotStart, Setting, serving
+from bench.peers.sweep import best_setting
+from bench.peers.work import OURS, OwnSetting, Work, classifier, echo
 from bench.plan import Figures, Measured, Plan, medians, quantile
-from bench.serve import checked
 from bench.table import table
-from bench.texts import texts
 from services.local.parts import free_ports
 
 CLIENTS: Final = 64
 
-_SEED: Final = 5
 _START_LIMIT_S: Final = 180.0
 _POLL_S: Final = 0.25
 _COLUMNS: Final = ("server", "setting", "per_s", "p50_ms", "p99_ms", "cpu_us", "ours_is")
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What every server has to do."""
-
-    name: str
-    peer_model: str
-    own_model: str
-    texts: list[str]
-    scores: list[float]
-    """What a peer answers to each text."""
-    own: list[Request]
-    swept: int
-    """Requests in a run of the sweep."""
-    timed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,48 +49,13 @@ def measure(plan: Plan) -> Measured:
     """Medians of several interleaved runs, for the echo and for the classifier."""
     runs: list[Figures] = []
     parts: list[str] = []
-    for work in (_echo(plan), _classifier(plan)):
+    for work in (echo(plan), classifier(plan)):
         of_work = _measured(work, plan)
         runs += of_work
         rows = _summed_up(of_work)
         shown: list[Figures] = [{name: row[name] for name in _COLUMNS} for row in rows]
         parts += [f"{work.name}, {CLIENTS} clients:", "", table(shown), ""]
     return Measured(runs=runs, summary=_ratios(runs), text="\n".join(parts))
-
-
-def _echo(plan: Plan) -> Work:
-    asked = [f"request {number}: a line of text, as they come" for number in range(500)]
-    return Work(
-        name="echo",
-        peer_model="echo",
-        own_model=models.ECHO,
-        texts=asked,
-        scores=[float(len(text)) for text in asked],
-        own=[Request({"inputs": text}, {"echo": text}) for text in asked],
-        swept=plan.size(4_000, 200),
-        timed=plan.size(12_000, 200),
-    )
-
-
-def _classifier(plan: Plan) -> Work:
-    models.repository(plan.cache)
-    folder = models.folder_of(models.MINILM, plan.cache)
-    asked = texts(models.tokenizer_of(models.MINILM, plan.cache), plan.size(1_000, 64), seed=_SEED)
-    told = run_inprocess(Spec(str(plan.cache), models.MINILM, asked, False, [1_024], pack=True))
-    second = [
-        output["score"] if output["label"] == "LABEL_1" else 1 - output["score"]
-        for output in told.outputs
-    ]
-    return Work(
-        name="classifier (MiniLM-L6's shape)",
-        peer_model=str(folder.resolve()),
-        own_model=models.MINILM,
-        texts=asked,
-        scores=second,
-        own=checked(asked, told.outputs),
-        swept=plan.size(300, 64),
-        timed=plan.size(1_000, 64),
-    )
 
 
 def _measured(work: Work, plan: Plan) -> list[Figures]:
@@ -120,7 +69,7 @@ def _measured(work: Work, plan: Plan) -> list[Figures]:
         chosen += [(peer, peer.documented(), "documented"), (peer, best, "best")]
     runs: list[Figures] = []
     for _ in range(plan.runs):
-        runs += [_ours(work, plan, predictors) for predictors in (1, 2)]
+        runs += [_ours(work, plan, setting) for setting in work.own_settings]
         for peer, setting, how in chosen:
             load = _run(peer, setting, work, plan, timed=work.timed)
             runs.append(_figures(work, peer.name, f"{how}: {setting}", load))
@@ -128,12 +77,12 @@ def _measured(work: Work, plan: Plan) -> list[Figures]:
 
 
 def _best(peer: Peer, work: Work, plan: Plan) -> Setting:
-    """The setting of the sweep with most requests a second."""
-    reached: dict[Setting, float] = {}
-    for setting in peer.settings():
-        reached[setting] = _run(peer, setting, work, plan, timed=work.swept).per_s
-        print(f"{work.name}: {peer.name}, {setting}: {reached[setting]:.1f}/s", flush=True)
-    return max(reached, key=lambda setting: reached[setting])
+    def per_s(setting: Setting) -> float:
+        reached = _run(peer, setting, work, plan, timed=work.swept).per_s
+        print(f"{work.name}: {peer.name}, {setting}: {reached:.1f}/s", flush=True)
+        return reached
+
+    return best_setting(peer, per_s)
 
 
 def _run(peer: Peer, setting: Setting, work: Work, plan: Plan, *, timed: int) -> Load:
@@ -178,13 +127,14 @@ def _spec(peer: Peer, running: Running, work: Work, *, timed: int) -> LoadSpec:
     )
 
 
-def _ours(work: Work, plan: Plan, predictors: int) -> Figures:
+def _ours(work: Work, plan: Plan, setting: OwnSetting) -> Figures:
     environ = {
         "PENSTOCK_MODELS": models.repository(plan.cache),
         "PENSTOCK_MODEL": work.own_model,
+        "PENSTOCK_PREDICTOR_PACK": str(not setting.padded).lower(),
     }
-    label = f"peers-{predictors}"
-    with cluster(plan.cache, label, environ=environ, predictors=predictors) as running:
+    label = f"peers-{setting.predictors}"
+    with cluster(plan.cache, label, environ=environ, predictors=setting.predictors) as running:
         spec = LoadSpec(
             port=running.port,
             connections=CLIENTS,
@@ -193,7 +143,7 @@ def _ours(work: Work, plan: Plan, predictors: int) -> Figures:
             requests=work.own,
         )
         load = run_load(running, spec)
-    return _figures(work, "penstock", f"{predictors} predictor{'s'[: predictors - 1]}", load)
+    return _figures(work, setting.server, str(setting), load)
 
 
 def _figures(work: Work, server: str, setting: str, load: Load) -> Figures:
@@ -220,7 +170,7 @@ def _summed_up(runs: list[Figures]) -> list[Figures]:
     rows = [
         medians([run for run in runs if (run["server"], run["setting"]) == key]) for key in keys
     ]
-    ours = max(float(row["per_s"]) for row in rows if row["server"] == "penstock")
+    ours = max(float(row["per_s"]) for row in rows if row["server"] == OURS)
     for row in rows:
         row["ours_is"] = round(ours / float(row["per_s"]), 2)
     return sorted(rows, key=lambda row: -float(row["per_s"]))
