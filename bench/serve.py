@@ -91,13 +91,10 @@ def measure(plan: Plan) -> Measured:
     return Measured(runs=runs, summary=summary, text=side_by_side(rows))
 
 
-def checked(
-    asked: Sequence[str], outputs: Sequence[dict[str, Any]], *, truncate: bool = False
-) -> list[Request]:
+def checked(asked: Sequence[str], outputs: Sequence[dict[str, Any]]) -> list[Request]:
     """Requests for these texts, whose answers must be those outputs."""
-    parameters = {"parameters": {"truncate": True}} if truncate else {}
     pairs = zip(asked, outputs, strict=True)
-    return [Request({"inputs": text, **parameters}, _expected(output)) for text, output in pairs]
+    return [Request({"inputs": text}, _expected(output)) for text, output in pairs]
 
 
 def _expected(output: dict[str, Any]) -> dict[str, Any]:

@@ -52,14 +52,17 @@ def texts(
 
 
 def texts_of(tokenizer_file: Path, wanted: Sequence[int], *, seed: int) -> list[str]:
-    """A text of each of those lengths, in words that the tokenizer has."""
+    """A text of each of those lengths, or a few tokens less, in words that the tokenizer has."""
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     words, endings = _pieces(tokenizer)
     draw = random.Random(seed + 1)
-    return [_text(tokens, words, endings, draw) for tokens in wanted]
+    drawn = [_words(tokens, words, endings, draw) for tokens in wanted]
+    return [_cut(chosen, tokens, tokenizer) for chosen, tokens in zip(drawn, wanted, strict=True)]
 
 
-def _text(tokens: int, words: Sequence[str], endings: Sequence[str], draw: random.Random) -> str:
+def _words(
+    tokens: int, words: Sequence[str], endings: Sequence[str], draw: random.Random
+) -> list[str]:
     left, chosen = tokens - _SPECIAL_TOKENS, []
     while left > 0:
         word = draw.choice(words)
@@ -68,7 +71,17 @@ def _text(tokens: int, words: Sequence[str], endings: Sequence[str], draw: rando
             left -= 1
         chosen.append(word)
         left -= 1
-    return " ".join(chosen)
+    return chosen
+
+
+def _cut(words: list[str], tokens: int, tokenizer: Tokenizer) -> str:
+    """Without the last words, where the tokenizer makes more pieces of them than were put in.
+
+    A longer piece begins with the word and ends within its ending: one made-up text in sixty.
+    """
+    while len(tokenizer.encode(" ".join(words)).ids) > tokens:
+        words = words[:-1]
+    return " ".join(words)
 
 
 def _pieces(tokenizer: Tokenizer) -> tuple[list[str], list[str]]:
