@@ -1,18 +1,20 @@
 """A batch as one row of all its tokens: nothing is computed for padding, nor for nobody.
 
 Linear layers run over real tokens only, attention runs inside each sequence, through
-transformers' own attention registry. A classifier's head reads the first token of each sequence,
+transformers' own attention registry: one sequence after the other on a CPU, all in one kernel on
+a GPU. A classifier's head reads the first token of each sequence,
 so the last layer computes no other. Whether a model can do with that is tried when it is loaded,
 not guessed from its family: its answers must be those of a padded batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface
@@ -30,10 +32,25 @@ class Packed:
     """``input_ids``, ``position_ids`` and, where needed, ``token_type_ids``: [1, N] each."""
     lengths: list[int]
     """Tokens of each sequence."""
-    starts: torch.Tensor
-    """[sequences], where the first token of each one is."""
+    bounds: torch.Tensor
+    """int32 [sequences + 1], where each one starts, and the last one ends."""
     before_last: torch.Tensor | None = None
     """[1, N, D], what the last layer attends to; set once it has been reached."""
+
+    def to(self, device: torch.device) -> "Packed":
+        """The same on a device."""
+        inputs = {name: one.to(device, non_blocking=True) for name, one in self.inputs.items()}
+        return Packed(inputs, self.lengths, self.bounds.to(device, non_blocking=True))
+
+
+Attend = Callable[
+    [torch.Tensor, torch.Tensor, torch.Tensor, Packed, float | None],
+    torch.Tensor,
+]
+"""Query [1, heads, Q, D], key and value [1, heads, N, D], and the scale: [1, Q, heads, D].
+
+Q is N or, in the last layer, one token of each sequence.
+"""
 
 
 class NotPackable(Exception):
@@ -47,7 +64,7 @@ class Packing:
         NotPackable: nothing of the model was changed
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, attend: Attend) -> None:
         base: Any = model.base_model
         if not hasattr(base, "embeddings"):
             raise NotPackable(f"{type(model).__name__} has no embeddings like BERT's")
@@ -56,6 +73,7 @@ class Packing:
         AttentionMaskInterface.register(_NAME, _no_mask)
         model.set_attn_implementation(_NAME)
         self._model = model
+        self._attend = attend
         # RoBERTa and its kin count positions from after the padding's id.
         self._first_position = getattr(base.embeddings, "padding_idx", -1) + 1
         self._hooks = [last.register_forward_pre_hook(_keep_first_tokens, with_kwargs=True)]
@@ -82,13 +100,13 @@ class Packing:
         if any("token_type_ids" in row.tensors for row in rows):
             types = [row.tensors.get("token_type_ids", np.zeros(row.length)) for row in rows]
             inputs["token_type_ids"] = _end_to_end(types)
-        starts = np.cumsum([0, *lengths[:-1]])
-        return Packed(inputs, lengths, torch.from_numpy(starts))
+        bounds = np.cumsum([0, *lengths], dtype=np.int32)
+        return Packed(inputs, lengths, torch.from_numpy(bounds))
 
     def logits(self, packed: Packed) -> torch.Tensor:
         """[sequences, labels]."""
-        packed.before_last = None
-        answer: torch.Tensor = self._model(**packed.inputs, packed=packed).logits
+        there = packed.to(self._model.device)
+        answer: torch.Tensor = self._model(**there.inputs, packed=there, attend=self._attend).logits
         return answer
 
 
@@ -107,7 +125,7 @@ def _keep_first_tokens(
     hidden, *others = args
     packed = kwargs["packed"]
     packed.before_last = hidden
-    return (hidden[:, packed.starts], *others), kwargs
+    return (hidden[:, packed.bounds[:-1]], *others), kwargs
 
 
 def _one_row_each(_module: Any, hidden: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
@@ -128,19 +146,57 @@ def _attention(
     _mask: torch.Tensor | None,
     *,
     packed: Packed,
+    attend: Attend,
     scaling: float | None = None,
     **_others: Any,
 ) -> tuple[torch.Tensor, None]:
-    queries = packed.lengths
     if packed.before_last is not None:
-        queries = [1] * len(packed.lengths)
         key, value = _keys_and_values(module, packed.before_last)
+    return attend(query, key, value, packed, scaling), None
+
+
+def one_by_one(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    packed: Packed,
+    scale: float | None,
+) -> torch.Tensor:
+    """Attention of each sequence by itself: on a CPU that is as fast as any other way."""
+    queries = packed.lengths if packed.before_last is None else [1] * len(packed.lengths)
     parts = ((query, queries), (key, packed.lengths), (value, packed.lengths))
     each = zip(*(torch.split(tensor, sizes, 2) for tensor, sizes in parts), strict=True)
-    done = [
-        scaled_dot_product_attention(q, k, v, scale=scaling).transpose(1, 2) for q, k, v in each
-    ]
-    return torch.cat(done, dim=1), None
+    done = [scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2) for q, k, v in each]
+    return torch.cat(done, dim=1)
+
+
+def all_at_once(kernel: Callable[..., Any] = varlen_attn) -> Attend:
+    """Attention of all sequences in one call of a kernel that takes :func:`varlen_attn`'s words.
+
+    torch's own computes on a GPU, in float16 and bfloat16.
+    """
+
+    def attend(
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        packed: Packed,
+        scale: float | None,
+    ) -> torch.Tensor:
+        longest, bounds = max(packed.lengths), packed.bounds
+        of_queries, longest_query = bounds, longest
+        if packed.before_last is not None:
+            of_queries = torch.arange(len(bounds), dtype=bounds.dtype, device=bounds.device)
+            longest_query = 1
+        q, k, v = (
+            tensor[0].transpose(0, 1) for tensor in (query, key, value)
+        )  # [tokens, heads, D]
+        done: torch.Tensor = kernel(
+            q, k, v, of_queries, bounds, longest_query, longest, scale=scale
+        )
+        return done[None]
+
+    return attend
 
 
 def _keys_and_values(module: Any, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

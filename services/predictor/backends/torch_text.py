@@ -23,7 +23,7 @@ from services.predictor.backends.linear import (
     replace_linears,
 )
 from services.predictor.backends.logits import outcomes_of
-from services.predictor.backends.packing import Packed, Packing
+from services.predictor.backends.packing import Packed, Packing, all_at_once, one_by_one
 from services.predictor.collate import collate, made_up
 from services.predictor.rows import Row
 from shared.contract import Outcome
@@ -40,7 +40,7 @@ _DTYPES: Final = {
 }
 
 _TRIAL_LENGTHS: Final = (3, 7, 5)
-_TRIAL_TOLERANCE: Final = 1e-4
+_TRIAL_TOLERANCE: Final = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
 Prepared = dict[str, torch.Tensor] | Packed
 
@@ -68,7 +68,7 @@ class TorchTextClassifier:
             dtype=torch.float32 if on_cpu else self._dtype,
         )
         self._model.eval().to(self._device)
-        self._packing = self._try_packing() if pack and on_cpu else None
+        self._packing = self._try_packing() if pack else None
         self.packs = self._packing is not None
         if on_cpu:
             self._lay_out(int8=dtype == "int8")
@@ -88,12 +88,13 @@ class TorchTextClassifier:
         rows = [Row({"input_ids": np.arange(first, first + n)}) for n in _TRIAL_LENGTHS]
         usual = self._model.config._attn_implementation  # noqa: SLF001 - where the registry reads it
         with torch.inference_mode():
-            padded = self._model(**self._padded(rows)).logits
+            padded = self._logits(self._padded(rows))
             packing = None
             try:
-                packing = Packing(self._model)
+                on_cpu = self._device.type == "cpu"
+                packing = Packing(self._model, one_by_one if on_cpu else all_at_once())
                 packed = packing.logits(packing.prepare(rows))
-                if torch.allclose(packed, padded, atol=_TRIAL_TOLERANCE):
+                if torch.allclose(packed, padded, atol=_TRIAL_TOLERANCE[packed.dtype]):
                     return packing
             except Exception as exc:  # noqa: BLE001 - a family that cannot is served padded
                 log.debug("model cannot be packed", why=str(exc))
