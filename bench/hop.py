@@ -17,7 +17,7 @@ from bench.serve import checked
 from bench.table import listing
 from bench.texts import texts
 
-MOST_HOP_MS: Final = 1.5
+MOST_HOP_MS: Final = 1.0
 
 PAIRS: Final = 10
 """In a run."""
