@@ -18,6 +18,7 @@ from bench import (
     redis_call,
     scale,
     serve,
+    where,
     worst_wait,
 )
 from bench.peers import measure as peers
@@ -32,6 +33,7 @@ MEASUREMENTS: Final[dict[str, Measurement]] = {
     "worst-wait": worst_wait.measure,
     "overload": overload.measure,
     "gateway-cpu": gateway_cpu.measure,
+    "where": where.measure,
     "redis-call": redis_call.measure,
     "memory": memory.measure,
     "scale": scale.measure,
@@ -39,8 +41,8 @@ MEASUREMENTS: Final[dict[str, Measurement]] = {
     "gpu": gpu.measure,
     "peers": peers.measure,
 }
-ONLY_IF_NAMED: Final = {"gpu", "peers"}
-"""One wants a GPU, the others install gigabytes."""
+ONLY_IF_NAMED: Final = {"gpu", "peers", "where"}
+"""One wants a GPU, the others install gigabytes, the last looks into processes: not all may."""
 
 _CACHE: Final = Path("build/bench")
 _RUNS: Final = 5
@@ -67,7 +69,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure this machine.")
     parser.add_argument(
-        "names", nargs="*", choices=[*MEASUREMENTS, []], help="all but gpu and peers"
+        "names", nargs="*", choices=[*MEASUREMENTS, []], help="all but gpu, peers and where"
     )
     parser.add_argument("--smoke", action="store_true", help="small counts: does it work?")
     parser.add_argument("--tables", action="store_true", help="measure nothing: show what is kept")

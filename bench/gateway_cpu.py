@@ -8,7 +8,7 @@ from typing import Final
 
 from bench import models
 from bench.client import LoadSpec, Request
-from bench.cluster import cluster
+from bench.cluster import Cluster, cluster
 from bench.load import figures, run_load
 from bench.plan import Measured, Plan, medians
 from bench.table import listing
@@ -23,17 +23,21 @@ def measure(plan: Plan) -> Measured:
         "PENSTOCK_MODELS": models.repository(plan.cache),
         "PENSTOCK_MODEL": models.ECHO,
     }
-    texts = [f"request {number}: a line of text, as they come" for number in range(1_000)]
     with cluster(plan.cache, "gateway-cpu", environ=environ) as running:
-        spec = LoadSpec(
-            port=running.port,
-            connections=CLIENTS,
-            warm=plan.size(2_000, 200),
-            timed=plan.size(20_000, 1_000),
-            requests=[Request({"inputs": text}, {"echo": text}) for text in texts],
-        )
-        loads = [run_load(running, spec) for _ in range(plan.runs)]
+        loads = [run_load(running, echo_load(running, plan)) for _ in range(plan.runs)]
     runs = [{**figures(load), "mean_batch": load.mean_batch} for load in loads]
     summary = medians(runs)
     summary["reached"] = float(summary["gateway_cpu_us"]) <= MOST_GATEWAY_CPU_US
     return Measured(runs=runs, summary=summary, text=listing(summary))
+
+
+def echo_load(running: Cluster, plan: Plan) -> LoadSpec:
+    """64 clients, one short text in each request."""
+    texts = [f"request {number}: a line of text, as they come" for number in range(1_000)]
+    return LoadSpec(
+        port=running.port,
+        connections=CLIENTS,
+        warm=plan.size(2_000, 200),
+        timed=plan.size(20_000, 1_000),
+        requests=[Request({"inputs": text}, {"echo": text}) for text in texts],
+    )

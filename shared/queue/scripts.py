@@ -35,7 +35,7 @@ class Script:
     def __init__(self, verb: str) -> None:
         self._verb = verb
         self._source = _COMMON + (_FOLDER / f"{verb}.lua").read_text(encoding="utf-8")
-        self._sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
+        self.sha = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
     async def __call__(self, redis: Redis, blobs: Sequence[bytes] = (), **request: object) -> Any:
         """Run the verb once.
@@ -46,7 +46,7 @@ class Script:
         packed = _encode(request)
         with speaking_to_redis(self._verb):
             try:
-                return await redis.evalsha(self._sha, 1, keys.PARTITION, packed, *blobs)
+                return await redis.evalsha(self.sha, 1, keys.PARTITION, packed, *blobs)
             except NoScriptError:
                 return await redis.eval(self._source, 1, keys.PARTITION, packed, *blobs)
 
