@@ -3,8 +3,8 @@
 The load of ``gateway-cpu``: an echo, so that there is no model. py-spy looks at a process 500
 times a second while it serves. A sample counts for the innermost file of ours in its stack, else
 for uvicorn; what has neither is the event loop with its calls to the system. Microseconds are
-those shares of the CPU that the process takes for a request while nobody looks. How long a
-script takes Redis says itself; the rest of its time is reading, writing and the append-only file.
+those shares of the CPU that the process takes for a request while nobody looks. How long its
+commands take Redis says itself; the rest of its time is reading, writing, the append-only file.
 """
 
 import subprocess
@@ -18,6 +18,7 @@ from typing import Final
 from redis import Redis
 
 from bench import models
+from bench.client import LoadSpec
 from bench.cluster import Cluster, cluster
 from bench.gateway_cpu import echo_load
 from bench.load import run_load
@@ -28,10 +29,16 @@ from shared.queue.scripts import Script
 _LOOKED_AT: Final = ("gateway", "predictor")
 _VERBS: Final = ("submit", "begin", "settle", "watch", "heartbeat", "trim")
 _SAMPLES_PER_S: Final = 500
+_LEAST: Final = 0.01
+"""Of a whole: what is shown by itself."""
 _OURS: Final = ("services/", "shared/")
 _SERVER: Final = "uvicorn/"
 _IDLE: Final = ("_worker (concurrent/futures/thread.py", "select (selectors.py")
 _KEPT_COMMANDS: Final = 1_000_000
+
+
+Spent = dict[str, float]
+"""Microseconds by name of a command."""
 
 
 class CannotLook(Exception):
@@ -47,8 +54,13 @@ def measure(plan: Plan) -> Measured:
     runs: list[Figures] = []
     with cluster(plan.cache, "where", environ=environ) as running:
         for _ in range(plan.runs):
-            load = run_load(running, echo_load(running, plan))
-            figures = prefixed("redis: ", _by_verb(running, plan, whole_us=load.cpu_us("redis")))
+            before = _commands_us(running)
+            spec = echo_load(running, plan)
+            load = run_load(running, spec)
+            after, requests = _commands_us(running), spec.warm + spec.timed
+            spent = {name: (us - before.get(name, 0)) / requests for name, us in after.items()}
+            verbs = _by_verb(running, spec, spent, whole_us=load.cpu_us("redis"))
+            figures = prefixed("redis: ", verbs)
             for part in _LOOKED_AT:
                 shares = _shares(running, part, plan)
                 by_file = {name: share * load.cpu_us(part) for name, share in shares.items()}
@@ -92,32 +104,46 @@ def _shares(running: Cluster, part: str, plan: Plan) -> dict[str, float]:
             raise CannotLook(f"{complaint.decode()}: run this as root")
         samples = owners(told.read_text().splitlines())
     whole = samples.total() or 1
-    shares = {name: count / whole for name, count in samples.items() if count * 100 >= whole}
+    shares = {name: count / whole for name, count in samples.items() if count >= _LEAST * whole}
     return {**shares, "all else": 1 - sum(shares.values())}
 
 
-def _by_verb(running: Cluster, plan: Plan, *, whole_us: float) -> dict[str, float]:
-    """Microseconds a request that Redis spends inside each script."""
+def _by_verb(running: Cluster, spec: LoadSpec, spent: Spent, *, whole_us: float) -> Figures:
+    """Microseconds a request that Redis spends inside each script, and in the two blocking reads.
+
+    The slow log tells the scripts apart, and costs time by itself: only shares are taken of it.
+    """
     names = {Script(verb).sha.encode(): verb for verb in _VERBS}
-    spec = echo_load(running, plan)
     with Redis.from_url(running.redis_url) as redis:
         redis.config_set("slowlog-max-len", _KEPT_COMMANDS)
         redis.config_set("slowlog-log-slower-than", 0)
         redis.slowlog_reset()
         run_load(running, spec)
         redis.config_set("slowlog-log-slower-than", -1)
-        log = redis.slowlog_get(_KEPT_COMMANDS)
+        log = [entry for entry in redis.slowlog_get(_KEPT_COMMANDS) if _is_script(entry)]
         redis.slowlog_reset()
-    spent: Counter[str] = Counter()
+    by_verb: Counter[str] = Counter()
     for entry in log:
-        command, *words = entry["command"].split(b" ")
-        name = names.get(words[0], "another script") if command == b"EVALSHA" else command.decode()
-        spent[name] += entry["duration"]
-    requests = spec.warm + spec.timed
-    by_name = {name: us / requests for name, us in spent.items() if us >= requests}
-    rest = {"all else": whole_us - sum(by_name.values())}
-    return _largest_first(by_name) | rest
+        sha = entry["command"].split(b" ", 2)[1]
+        by_verb[names.get(sha, "other verbs")] += entry["duration"]
+    shares = {verb: us / by_verb.total() for verb, us in by_verb.items()}
+    us = {verb: share * spent["evalsha"] for verb, share in shares.items() if share >= _LEAST}
+    us |= {"XREADGROUP": spent["xreadgroup"], "XREAD": spent["xread"]}
+    rest_us = whole_us - sum(us.values())
+    return _largest_first(us) | {"all else": rest_us}
 
 
-def _largest_first(figures: Mapping[str, float]) -> dict[str, float]:
-    return dict(sorted(figures.items(), key=lambda one: -one[1]))
+def _is_script(entry: Mapping[str, bytes]) -> bool:
+    return entry["command"].startswith(b"EVALSHA ")  # what it calls is in the log, too
+
+
+def _commands_us(running: Cluster) -> Spent:
+    """Microseconds so far inside each command."""
+    with Redis.from_url(running.redis_url) as redis:
+        told = redis.info("commandstats")
+    return {name.removeprefix("cmdstat_"): float(one["usec"]) for name, one in told.items()}
+
+
+def _largest_first(us: Mapping[str, float]) -> Figures:
+    names = sorted(us, key=lambda name: -us[name])
+    return {name: us[name] for name in names}
