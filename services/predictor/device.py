@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
 
@@ -13,6 +14,16 @@ from services.predictor.rows import Row
 from shared.contract import Outcome
 
 _SMOOTHING: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """What a forward gave."""
+
+    outcomes: list[Outcome]
+    started_at: float
+    """When the device took it up, on the monotonic clock."""
+    seconds: float
 
 
 def device_thread() -> ThreadPoolExecutor:
@@ -41,11 +52,13 @@ class Device:
 
     def age_s(self) -> float:
         """How long the running forward has run; 0 when none does."""
-        return 0.0 if self._started_at is None else monotonic() - self._started_at
+        started_at = self._started_at  # the thread may end it between two looks
+        return 0.0 if started_at is None else monotonic() - started_at
 
     def free_at(self) -> float:
         """When the running forward should end, on the monotonic clock; now when none runs."""
-        return monotonic() if self._started_at is None else self._started_at + self._expected_s
+        started_at = self._started_at
+        return monotonic() if started_at is None else started_at + self._expected_s
 
     def extent(self, rows: Sequence[Row]) -> Extent:
         """What a forward of these rows computes."""
@@ -55,24 +68,30 @@ class Device:
         """Make a batch ready on the host."""
         return self._backend.prepare(rows)
 
-    async def forward(self, rows: Sequence[Row], prepared: Any) -> list[Outcome]:
-        """Compute a prepared batch.
+    async def forward(self, rows: Sequence[Row], prepared: Any) -> Computed:
+        """Compute a prepared batch, the moment that the one before it is done.
+
+        The thread goes from one to the next by itself: it does not wait for the event loop to hear
+        of the one and hand out the other.
 
         Raises:
             PredictionFailed, OutOfMemory, DeviceLost: as the backend says
         """
         extent = self.extent(rows)
-        loop = asyncio.get_running_loop()
-        self._expected_s = self._cost.seconds(extent)
+        loop, expected_s = asyncio.get_running_loop(), self._cost.seconds(extent)
+        computed = await loop.run_in_executor(self._thread, self._timed, prepared, expected_s)
+        self._cost.learn(extent, computed.seconds)
+        self._count(extent, computed.seconds)
+        return computed
+
+    def _timed(self, prepared: Any, expected_s: float) -> Computed:
+        self._expected_s = expected_s
         self._started_at = started_at = monotonic()
         try:
-            outcomes = await loop.run_in_executor(self._thread, self._backend.forward, prepared)
+            outcomes = self._backend.forward(prepared)
+            return Computed(outcomes, started_at, monotonic() - started_at)
         finally:
             self._started_at = None
-        seconds = monotonic() - started_at
-        self._cost.learn(extent, seconds)
-        self._count(extent, seconds)
-        return outcomes
 
     def close(self) -> None:
         """Let the thread go."""

@@ -12,13 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import Any, Final
+from typing import Any
 
 import structlog
 
 from services.predictor.batcher import Batcher
 from services.predictor.consumer import Consumer
 from services.predictor.device import Device
+from services.predictor.forming import Forming
 from services.predictor.isolate import outcomes_of_each
 from services.predictor.leases import Leases
 from services.predictor.metrics import Metrics
@@ -30,9 +31,6 @@ from shared.errors import DecodeError, PredictionFailed
 from shared.queue.deliveries import Begun, DeliveryQueue, Settlement
 
 log = structlog.get_logger()
-
-_FIRST_LEAD_S: Final = 0.002
-_SMOOTHING: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,8 @@ class Worker:
         self._idle = asyncio.Event()
         self._idle.set()
         self._settling: set[asyncio.Task[None]] = set()
-        self._lead_s = _FIRST_LEAD_S
+        self._forward_over: asyncio.Future[None] | None = None
+        self._forming = Forming()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, then finish what is begun.
@@ -107,14 +106,21 @@ class Worker:
             return
         batch = await self._begin(deliveries)
         if batch is not None:
-            self._lead_s += _SMOOTHING * (monotonic() - forming_at - self._lead_s)
-            await self._idle.wait()
-            self._idle.clear()
-            tasks.create_task(self._compute(batch, tasks), name="forward")
+            self._forming.took(monotonic() - forming_at)
+            await self._start(batch, tasks)
+
+    async def _start(self, batch: MicroBatch, tasks: asyncio.TaskGroup) -> None:
+        """Hand a batch to the device; return when the one before it is done."""
+        before, over = self._forward_over, asyncio.get_running_loop().create_future()
+        self._forward_over = over
+        self._idle.clear()
+        tasks.create_task(self._compute(batch, over, tasks), name="forward")
+        if before is not None:
+            await before
 
     def _due_at(self) -> float:
         """When to form the next batch: its lead before the device is free; at once when it is."""
-        return 0.0 if self._idle.is_set() else self._device.free_at() - self._lead_s
+        return 0.0 if self._idle.is_set() else self._device.free_at() - self._forming.lead_s
 
     async def _until_due(self) -> None:
         """Wait for the moment to form the next batch, or for the device to be free earlier."""
@@ -155,13 +161,16 @@ class Worker:
             prepared = None  # some row does not fit with the others: the forward finds which
         return MicroBatch(places, rows, prepared, begun_at)
 
-    async def _compute(self, batch: MicroBatch, tasks: asyncio.TaskGroup) -> None:
+    async def _compute(
+        self, batch: MicroBatch, over: asyncio.Future[None], tasks: asyncio.TaskGroup
+    ) -> None:
         """Forward one batch; its results are settled while the next one runs."""
-        started_at = monotonic()
         try:
-            outcomes = await self._outcomes(batch.rows, batch.prepared)
+            outcomes, started_at = await self._outcomes(batch.rows, batch.prepared)
         finally:
-            self._idle.set()
+            over.set_result(None)
+            if over is self._forward_over:
+                self._idle.set()
         settlements = settlements_of(
             batch.places,
             outcomes,
@@ -172,13 +181,21 @@ class Worker:
         self._settling.add(settling)
         settling.add_done_callback(self._settling.discard)
 
-    async def _outcomes(self, rows: Sequence[Row], prepared: Any = None) -> list[Outcome]:
+    async def _outcomes(
+        self, rows: Sequence[Row], prepared: Any = None
+    ) -> tuple[list[Outcome], float]:
+        """The outcomes, and when the device took up what was computed first."""
+        started_at: list[float] = []
+
         async def run(some: Sequence[Row]) -> list[Outcome]:
             whole = some is rows and prepared is not None
             ready = prepared if whole else self._device.prepare(some)
-            return await self._device.forward(some, ready)
+            computed = await self._device.forward(some, ready)
+            started_at.append(computed.started_at)
+            return computed.outcomes
 
-        return await outcomes_of_each(run, rows, on_out_of_memory=self._lower_ceiling)
+        outcomes = await outcomes_of_each(run, rows, on_out_of_memory=self._lower_ceiling)
+        return outcomes, started_at[0] if started_at else monotonic()
 
     def _lower_ceiling(self, rows: Sequence[Row]) -> None:
         self._metrics.oom_splits.inc()
@@ -216,8 +233,7 @@ class Worker:
             await self._fail(begun, error)
             return
         for place, row in pairs:
-            started_at = monotonic()
-            outcomes = await self._outcomes([row])
+            outcomes, started_at = await self._outcomes([row])
             settlement = Settlement(
                 begun,
                 tuple(outcomes),

@@ -1,5 +1,6 @@
 """How long a forward will take, and whose turn it is."""
 
+import asyncio
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -25,6 +26,7 @@ class Gate:
 
     def __init__(self, *, fails: bool = False) -> None:
         self.entered = threading.Event()
+        self.entries = threading.Semaphore(0)
         self.open = threading.Event()
         self.fails = fails
         self.threads: set[str] = set()
@@ -38,6 +40,7 @@ class Gate:
     def forward(self, prepared: Any) -> list[Outcome]:
         self.threads.add(threading.current_thread().name)
         self.entered.set()
+        self.entries.release()
         self.open.wait(10)
         if self.fails:
             raise PredictionFailed("told to")
@@ -57,8 +60,6 @@ ROW = Row({"text": np.zeros(5, dtype="|u1")})
 
 
 async def test_a_running_forward_has_an_age_and_an_idle_device_has_none() -> None:
-    import asyncio
-
     gate = Gate()
     made = device(gate)
     assert made.age_s() == 0.0
@@ -69,7 +70,7 @@ async def test_a_running_forward_has_an_age_and_an_idle_device_has_none() -> Non
         assert made.age_s() > 0.0
         gate.open.set()
 
-    assert len(running.result()) == 1
+    assert len(running.result().outcomes) == 1
     assert made.age_s() == 0.0
     assert gate.threads == {"device_0"}
     made.close()
@@ -86,6 +87,23 @@ async def test_what_a_forward_took_is_learnt_and_expected_of_the_next() -> None:
 
     assert made.row_tokens == 5
     assert cost.seconds(made.extent([ROW])) > 0
+    made.close()
+
+
+async def test_the_next_forward_does_not_wait_for_the_event_loop() -> None:
+    gate = Gate()
+    made = device(gate)
+
+    async with asyncio.TaskGroup() as tasks:
+        first, second = (
+            tasks.create_task(made.forward([ROW], made.prepare([ROW]))) for _ in range(2)
+        )
+        await asyncio.to_thread(gate.entries.acquire, timeout=10)
+        gate.open.set()
+        held_up = gate.entries.acquire(timeout=10)  # the loop, until the second one runs
+
+    assert held_up
+    assert second.result().started_at >= first.result().started_at + first.result().seconds
     made.close()
 
 
