@@ -70,7 +70,7 @@ class Worker:
         self._idle = asyncio.Event()
         self._idle.set()
         self._settling: set[asyncio.Task[None]] = set()
-        self._forward_over: asyncio.Future[None] | None = None
+        self._forward_over: asyncio.Event | None = None
         self._forming = Forming()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -111,12 +111,12 @@ class Worker:
 
     async def _start(self, batch: MicroBatch, tasks: asyncio.TaskGroup) -> None:
         """Hand a batch to the device; return when the one before it is done."""
-        before, over = self._forward_over, asyncio.get_running_loop().create_future()
+        before, over = self._forward_over, asyncio.Event()
         self._forward_over = over
         self._idle.clear()
         tasks.create_task(self._compute(batch, over, tasks), name="forward")
         if before is not None:
-            await before
+            await before.wait()
 
     def _due_at(self) -> float:
         """When to form the next batch: its lead before the device is free; at once when it is."""
@@ -162,13 +162,13 @@ class Worker:
         return MicroBatch(places, rows, prepared, begun_at)
 
     async def _compute(
-        self, batch: MicroBatch, over: asyncio.Future[None], tasks: asyncio.TaskGroup
+        self, batch: MicroBatch, over: asyncio.Event, tasks: asyncio.TaskGroup
     ) -> None:
         """Forward one batch; its results are settled while the next one runs."""
         try:
             outcomes, started_at = await self._outcomes(batch.rows, batch.prepared)
         finally:
-            over.set_result(None)
+            over.set()
             if over is self._forward_over:
                 self._idle.set()
         settlements = settlements_of(
