@@ -1,9 +1,9 @@
 """Refuse what would be late before any work is done for it.
 
 Redis knows how much is before a job, but it is asked last: the request has been tokenized by then,
-and at twice the capacity those that it refuses took an eighth of the processors. What it
-said of one is therefore remembered, less what the predictors compute meanwhile, and holds for
-whoever else could not be served in time: docs/adr/0009. Pure: no clock.
+on cores that those who can be served need. What it said of one is therefore remembered, less what
+the predictors compute meanwhile, and holds for whoever else could not be served in time:
+docs/adr/0009. Pure: no clock.
 """
 
 from dataclasses import dataclass

@@ -36,7 +36,7 @@ class HttpProtocol(HttpToolsProtocol):
 class _Together:
     """A transport that keeps the head of a response back until there is something of its body.
 
-    ASGI asks for that. It saves a call to the system on both sides: bench/README.md, "gateway-cpu".
+    ASGI asks for that. It saves a call to the system on both sides: docs/adr/0011.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
