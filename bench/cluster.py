@@ -164,6 +164,7 @@ def cluster(
     logs, data = cache / "logs" / label, cache / "data" / f"{label}-{os.getpid()}"
     logs.mkdir(parents=True, exist_ok=True)
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("PENSTOCK_")}
+    inherited["PENSTOCK_PREDICTOR_MODELS"] = environ["PENSTOCK_MODEL"]  # and none beside it
     try:
         with embedded_redis(data, None) as redis:
             part = redis.part()

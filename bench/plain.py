@@ -16,6 +16,7 @@ class PlainTransformers:
 
     device = "cpu"
     packs = False
+    fixed = False
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
@@ -23,13 +24,17 @@ class PlainTransformers:
             spec.folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
         ).eval()
 
+    def size(self, row: Row) -> int:
+        """Its tokens."""
+        return row.length
+
     def made_up(self, length: int) -> Row:
         """A row of that length at most."""
         return made_up(self._spec, length)
 
     def prepare(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
         """[B, T], with a mask where lengths differ."""
-        padded = collate(rows, self._spec.pad_id)
+        padded = collate(rows, self._spec.text.pad_id)
         inputs = {"input_ids": torch.from_numpy(padded.ids)}
         if padded.mask is not None:
             inputs["attention_mask"] = torch.from_numpy(padded.mask)

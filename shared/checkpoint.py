@@ -138,6 +138,12 @@ def read_json(file: Path, wanted: type[T], *, optional: bool = False) -> T:
         raise ModelRefused(f"{file}: cannot be read: {exc}") from exc
 
 
+def check_weights(folder: Path, weights: Weights) -> None:
+    """Raises: ModelRefused: there are none, and this process is to load them."""
+    if not any(folder.glob(weights.pattern)):
+        raise ModelRefused(f"{folder}: holds no {weights.pattern}, {weights.remedy}")
+
+
 def _architecture(config: _Config, folder: Path) -> str:
     for name in config.architectures or ():
         if name.endswith(_HEAD):
@@ -155,8 +161,8 @@ def _check_files(folder: Path, *, source: str, weights: Weights | None) -> None:
             f"{folder / TOKENIZER}: there is no such file; write it with "
             f"`python -m tools.convert_tokenizer {source}`"
         )
-    if weights and not any(folder.glob(weights.pattern)):
-        raise ModelRefused(f"{folder}: holds no {weights.pattern}, {weights.remedy}")
+    if weights:
+        check_weights(folder, weights)
 
 
 def _labels(config: _Config, folder: Path) -> tuple[str, ...]:

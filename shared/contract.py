@@ -20,6 +20,13 @@ Tenant = NewType("Tenant", str)
 ONLY_TENANT: Final = Tenant("default")
 """The one tenant until callers have keys; everything already asks for a tenant."""
 
+_BYTES_PER_TOKEN: Final = 32
+
+
+def weight(size_bytes: int) -> int:
+    """What an input without tokens counts as: then the queue's limit bounds memory for it, too."""
+    return max(1, -(-size_bytes // _BYTES_PER_TOKEN))
+
 
 class Lane(StrEnum):
     """Which stream of a model a chunk waits in."""

@@ -13,11 +13,44 @@ from typing import Annotated, Any, Final, Literal, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from shared.model_spec import ModelRefused, Scoring, Task
+from shared.model_spec import Color, ModelRefused, Scoring, Task
 
 FILE: Final = "model.toml"
 
 Words = Annotated[str, Meta(min_length=1)]
+
+
+class ImageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[image]``: what a picture is made into."""
+
+    width: Annotated[int, Meta(ge=1, le=4_096)]
+    height: Annotated[int, Meta(ge=1, le=4_096)]
+    color: Color = Color.RGB
+    mean: tuple[float, ...] | None = None
+    """By channel; None: 0."""
+    std: tuple[Annotated[float, Meta(gt=0)], ...] | None = None
+    """By channel; None: 1."""
+    max_pixels: Annotated[int, Meta(ge=1)] = 40_000_000
+
+    def __post_init__(self) -> None:
+        """One value for each channel."""
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and len(values) != self.color.channels:
+                raise ValueError(
+                    f"{name} has {len(values)} values, {self.color} has {self.color.channels}: "
+                    "write one for each channel"
+                )
+
+
+class TableConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[table]``: the columns of a row, in the order in which the model takes them."""
+
+    features: Annotated[tuple[Words, ...], Meta(min_length=1)]
+
+    def __post_init__(self) -> None:
+        """A row can name them."""
+        if len(set(self.features)) < len(self.features):
+            raise ValueError("two features have one name: write each once")
 
 
 class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,9 +61,17 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     task: Annotated[Task, Meta(examples=["text-classification"])] = Task.TEXT_CLASSIFICATION
     backend: Annotated[Literal["torch", "onnx", "stand-in"], Meta(examples=["torch"])] = "torch"
+    module: Annotated[
+        Annotated[str, Meta(pattern=r"^[\w.]+:\w+$")] | None, Meta(examples=["nets:DigitNet"])
+    ] = None
+    """Of a torch model that is no Hugging Face class."""
     description: Annotated[str, Meta(examples=["Sentiment of film reviews"])] = ""
     licence: Annotated[str, Meta(examples=["Apache-2.0"])] = ""
-    sample: Annotated[Words, Meta(examples=["I liked it"])] = "A sentence to try the model with."
+    sample: Annotated[
+        Words | Annotated[tuple[float, ...], Meta(min_length=1)] | None,
+        Meta(examples=["I liked it"]),
+    ] = None
+    """A text; of a picture, the file's name in the model's folder; of a table, a row."""
     default_version: Annotated[Words | None, Meta(examples=["1"])] = None
     """None: the highest."""
     labels: Annotated[tuple[Words, ...] | None, Meta(examples=[["negative", "positive"]])] = None
@@ -38,17 +79,67 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_tokens: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(examples=[512])] = None
     max_characters: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(examples=[32768])] = None
     max_queue_ms: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(examples=[5000])] = None
+    image: Annotated[ImageConfig | None, Meta(examples=[{"width": 28, "height": 28}])] = None
+    table: Annotated[TableConfig | None, Meta(examples=[{"features": ["height", "age"]}])] = None
     options: Annotated[
         dict[str, Annotated[float, Meta(ge=0)]], Meta(examples=[{"forward_ms": 5}])
     ] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """The stand-in echoes, and nothing else does."""
+        """What each key by itself cannot say."""
         if (self.task is Task.ECHO) != (self.backend == "stand-in"):
             raise ValueError(
                 f'task = "{self.task}" with backend = "{self.backend}": '
-                'write backend = "torch" or "onnx" for text-classification, "stand-in" for echo'
+                'write backend = "torch" or "onnx" for models, "stand-in" for echo'
             )
+        _check_belongings(self)
+        if self.task in FIXED_SHAPES:
+            _check_fixed_shape(self)
+        elif isinstance(self.sample, tuple):
+            raise ValueError(f'sample is a row, and task = "{self.task}": write a text')
+
+
+FIXED_SHAPES: Final = (Task.IMAGE_CLASSIFICATION, Task.TABULAR_CLASSIFICATION)
+"""Every input has the same size, and there is no checkpoint that says which."""
+
+
+def _check_belongings(config: ModelConfig) -> None:
+    """Each key is one of the task's own."""
+    fixed = config.task in FIXED_SHAPES
+    for name, given, allowed in (
+        ("image", config.image, config.task is Task.IMAGE_CLASSIFICATION),
+        ("table", config.table, config.task is Task.TABULAR_CLASSIFICATION),
+        ("module", config.module, fixed and config.backend == "torch"),
+        ("max_tokens", config.max_tokens, not fixed),
+        ("max_characters", config.max_characters, not fixed),
+    ):
+        if given is not None and not allowed:
+            raise ValueError(
+                f'{name} is of no use with task = "{config.task}" and backend = '
+                f'"{config.backend}": leave it out'
+            )
+
+
+def _check_fixed_shape(config: ModelConfig) -> None:
+    wanted: dict[str, object] = {"labels": config.labels, "sample": config.sample}
+    if config.backend == "torch":
+        wanted["module"] = config.module
+    name = "image" if config.task is Task.IMAGE_CLASSIFICATION else "table"
+    wanted[name] = getattr(config, name)
+    for key, value in wanted.items():
+        if value is None:
+            raise ValueError(
+                f'task = "{config.task}" needs {key}: write for example {_example(key)}'
+            )
+    if config.table and not isinstance(config.sample, tuple):
+        raise ValueError("sample is no row: write a number for each feature, sample = [1.0, …]")
+    if config.table and len(config.sample or ()) != len(config.table.features):
+        raise ValueError(
+            f"sample has {len(config.sample or ())} values, the table has "
+            f"{len(config.table.features)} features: write one for each"
+        )
+    if config.image and not isinstance(config.sample, str):
+        raise ValueError("sample is no file: write the name of a picture in the model's folder")
 
 
 _KEYS: Final[dict[str, Any]] = get_type_hints(ModelConfig, include_extras=True)
@@ -88,11 +179,10 @@ def _complaints(key: str, value: object) -> list[str]:
 
 
 def _example(key: str) -> str:
-    value = _KEYS[key].__metadata__[-1].examples[0]
-    if isinstance(value, dict):
-        return f"[{key}] " + ", ".join(f"{name} = {number}" for name, number in value.items())
-    return f"{key} = {_as_toml(value)}"
+    return f"{key} = {_as_toml(_KEYS[key].__metadata__[-1].examples[0])}"
 
 
 def _as_toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {_as_toml(one)}" for name, one in value.items()) + "}"
     return json.dumps(value, ensure_ascii=False, default=str)  # text, numbers, lists look the same

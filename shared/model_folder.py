@@ -5,6 +5,7 @@ version 1 of itself. Knows the files of one model; which models there are is
 :mod:`shared.repository`'s.
 """
 
+import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,10 +13,27 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from shared.checkpoint import CONFIG, ONNX, SAFETENSORS, Checkpoint, read_checkpoint
+from shared.checkpoint import (
+    CONFIG,
+    ONNX,
+    SAFETENSORS,
+    Checkpoint,
+    check_weights,
+    read_checkpoint,
+)
 from shared.contract import ModelKey
-from shared.model_config import FILE, ModelConfig, read_model_config
-from shared.model_spec import ModelRefused, ModelSpec, Scoring, Task
+from shared.model_config import FILE, FIXED_SHAPES, ModelConfig, read_model_config
+from shared.model_spec import (
+    ImageInput,
+    Input,
+    ModelRefused,
+    ModelSpec,
+    Sample,
+    Scoring,
+    TableInput,
+    Task,
+    TextInput,
+)
 
 _CHARACTERS_PER_TOKEN: Final = 64
 _STAND_IN: Final = Checkpoint(
@@ -27,6 +45,8 @@ _STAND_IN: Final = Checkpoint(
     pad_id=0,
 )
 """What a checkpoint would state of the model that has none."""
+_SAMPLE_TEXT: Final = "A sentence to try the model with."
+_MOST_SAMPLE_BYTES: Final = 1 << 20
 _WEIGHTS: Final = {"torch": SAFETENSORS, "onnx": ONNX}
 _SAFE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What may stand in a URL and in a key: no ``@``, ``:``, ``{`` or ``/``."""
@@ -54,12 +74,10 @@ def open_model(
     config = read_model_config(folder / FILE)
     versions = {}
     for version, at in _version_folders(folder, config):
-        checkpoint = _STAND_IN
-        if config.task is not Task.ECHO:
-            wanted = _WEIGHTS[config.backend] if weights else None
-            checkpoint = read_checkpoint(at, source=source or str(at), weights=wanted)
+        checkpoint = _checkpoint(config, at, source=source or str(at), weights=weights)
         _check(config, checkpoint, file=folder / FILE, folder=at)
-        versions[version] = _spec(ModelKey(name, version), at, config, checkpoint)
+        sample = _sample(config, folder)
+        versions[version] = _spec(ModelKey(name, version), at, config, checkpoint, sample)
     default = config.default_version or list(versions)[-1]
     if default not in versions:
         raise ModelRefused(
@@ -101,24 +119,80 @@ def _safe(name: str, folder: Path) -> str:
     return name
 
 
-def _spec(key: ModelKey, folder: Path, config: ModelConfig, checkpoint: Checkpoint) -> ModelSpec:
-    max_tokens = config.max_tokens or checkpoint.max_tokens
+def _checkpoint(config: ModelConfig, at: Path, *, source: str, weights: bool) -> Checkpoint:
+    """What the files beside the weights state; those are looked for where they are to be loaded."""
+    if config.task is Task.ECHO:
+        return _STAND_IN
+    wanted = _WEIGHTS[config.backend] if weights else None
+    if config.task not in FIXED_SHAPES:
+        return read_checkpoint(at, source=source, weights=wanted)
+    if wanted:
+        check_weights(at, wanted)
+    return Checkpoint(
+        architecture=config.module or config.backend,
+        labels=config.labels or (),
+        scoring=Scoring.SOFTMAX,
+        positions=None,
+        max_tokens=0,
+        pad_id=0,
+    )
+
+
+def _spec(
+    key: ModelKey, folder: Path, config: ModelConfig, checkpoint: Checkpoint, sample: Sample
+) -> ModelSpec:
     return ModelSpec(
         key=key,
         task=config.task,
         backend=config.backend,
+        module=config.module,
         folder=folder,
         labels=config.labels or checkpoint.labels,
         scoring=config.scoring or checkpoint.scoring,
-        max_tokens=max_tokens,
-        max_characters=config.max_characters or _CHARACTERS_PER_TOKEN * max_tokens,
-        pad_id=checkpoint.pad_id,
-        sample=config.sample,
+        takes=_input(config, checkpoint),
+        sample=sample,
         max_queue_ms=config.max_queue_ms,
         description=config.description or checkpoint.architecture,
         licence=config.licence,
         options=MappingProxyType(config.options),
     )
+
+
+def _input(config: ModelConfig, checkpoint: Checkpoint) -> Input:
+    if config.table:
+        return TableInput(features=config.table.features)
+    if config.image:
+        image, channels = config.image, config.image.color.channels
+        return ImageInput(
+            width=image.width,
+            height=image.height,
+            color=image.color,
+            max_pixels=image.max_pixels,
+            mean=image.mean or (0.0,) * channels,
+            std=image.std or (1.0,) * channels,
+        )
+    max_tokens = config.max_tokens or checkpoint.max_tokens
+    return TextInput(
+        max_tokens=max_tokens,
+        max_characters=config.max_characters or _CHARACTERS_PER_TOKEN * max_tokens,
+        pad_id=checkpoint.pad_id,
+    )
+
+
+def _sample(config: ModelConfig, folder: Path) -> Sample:
+    """As it stands in a request."""
+    if config.image is None:
+        return config.sample or _SAMPLE_TEXT
+    file = folder / str(config.sample)
+    try:
+        if file.parent != folder or file.stat().st_size > _MOST_SAMPLE_BYTES:
+            raise OSError(f"it is no picture of at most {_MOST_SAMPLE_BYTES} bytes in {folder}")
+        return base64.b64encode(file.read_bytes()).decode()
+    except OSError as exc:
+        raise ModelRefused(
+            f'{folder / FILE}: sample = "{config.sample}" cannot be read: {exc}: '
+            "put a small picture into the model's folder and write its name"
+        ) from exc
 
 
 def _check(config: ModelConfig, checkpoint: Checkpoint, *, file: Path, folder: Path) -> None:

@@ -21,6 +21,8 @@ class Task(StrEnum):
     """What goes in and what comes out."""
 
     TEXT_CLASSIFICATION = "text-classification"
+    IMAGE_CLASSIFICATION = "image-classification"
+    TABULAR_CLASSIFICATION = "tabular-classification"
     ECHO = "echo"
     """The stand-in's: text as UTF-8 bytes in, the same bytes out."""
 
@@ -33,6 +35,56 @@ class Scoring(StrEnum):
     """Multi-label: every label has a yes and a no of its own."""
     IDENTITY = "identity"
     """Regression: the logit is the score."""
+    PROBABILITIES = "probabilities"
+    """The model's outputs are the scores already."""
+
+
+class Color(StrEnum):
+    """The channels of an image model's input."""
+
+    GREY = "grey"
+    RGB = "rgb"
+
+    @property
+    def channels(self) -> int:
+        return 1 if self is Color.GREY else 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextInput:
+    """A text, as token ids."""
+
+    max_tokens: int
+    """Most tokens of one input, special ones included."""
+    max_characters: int
+    """Longer text is not even tokenized."""
+    pad_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageInput:
+    """A picture, as uint8 [channels, height, width]."""
+
+    width: int
+    height: int
+    color: Color
+    max_pixels: int
+    """A larger picture is not even decoded."""
+    mean: tuple[float, ...]
+    """By channel, of values from 0 to 1: what a backend subtracts before it divides by ``std``."""
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableInput:
+    """A row of a table, as float32 [features]."""
+
+    features: tuple[str, ...]
+
+
+Input = TextInput | ImageInput | TableInput
+Sample = str | tuple[float, ...]
+"""An input as it stands in JSON; a picture's is base64."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,16 +95,14 @@ class ModelSpec:
     task: Task
     backend: str
     """``torch``, ``onnx`` or ``stand-in``."""
+    module: str | None
+    """Of a torch model that is no Hugging Face class: ``package.module:Class``."""
     folder: Path
     labels: tuple[str, ...]
     """In the order of the logits."""
     scoring: Scoring
-    max_tokens: int
-    """Most tokens of one input, special ones included."""
-    max_characters: int
-    """Longer text is not even tokenized."""
-    pad_id: int
-    sample: str
+    takes: Input
+    sample: Sample
     """What ``/models/{name}/test`` predicts."""
     max_queue_ms: int | None
     """Deadline of a job whose caller sets none."""
@@ -60,3 +110,21 @@ class ModelSpec:
     licence: str
     options: Mapping[str, float]
     """The backend's own: the stand-in's ``forward_ms`` and ``row_ms``."""
+
+    @property
+    def text(self) -> TextInput:
+        """What a model of texts takes."""
+        assert isinstance(self.takes, TextInput), self.task
+        return self.takes
+
+    @property
+    def image(self) -> ImageInput:
+        """What a model of pictures takes."""
+        assert isinstance(self.takes, ImageInput), self.task
+        return self.takes
+
+    @property
+    def table(self) -> TableInput:
+        """What a model of tables takes."""
+        assert isinstance(self.takes, TableInput), self.task
+        return self.takes

@@ -65,6 +65,13 @@ def _folders(value: object) -> object:
     return [part for part in value.split(":") if part] if isinstance(value, str) else value
 
 
+def separated(value: object) -> object:
+    """What is written with commas in between, as a list."""
+    if not isinstance(value, str):
+        return value
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
 class FrozenSettings(BaseSettings):
     """From the environment, frozen, and never quoted in an error; each kind has its prefix."""
 

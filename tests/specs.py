@@ -7,18 +7,17 @@ from typing import Any, Final
 
 from services.preprocess.encoded import Encoded
 from shared.contract import Column, ModelKey, Success, Tensor
-from shared.model_spec import ModelSpec, Scoring, Task
+from shared.model_spec import ModelSpec, Scoring, Task, TextInput
 
 _CLASSIFIER: Final = ModelSpec(
     key=ModelKey("any", "1"),
     task=Task.TEXT_CLASSIFICATION,
     backend="torch",
+    module=None,
     folder=Path(),
     labels=("negative", "positive"),
     scoring=Scoring.SOFTMAX,
-    max_tokens=16,
-    max_characters=1_000,
-    pad_id=0,
+    takes=TextInput(max_tokens=16, max_characters=1_000, pad_id=0),
     sample="any",
     max_queue_ms=None,
     description="",
@@ -27,12 +26,16 @@ _CLASSIFIER: Final = ModelSpec(
 )
 
 
+_OF_THE_INPUT: Final = ("max_tokens", "max_characters", "pad_id")
+
+
 def classifier(**changes: Any) -> ModelSpec:
-    return replace(_CLASSIFIER, **changes)
+    of_the_input = {name: changes.pop(name) for name in _OF_THE_INPUT if name in changes}
+    return replace(_CLASSIFIER, takes=replace(_CLASSIFIER.text, **of_the_input), **changes)
 
 
 def stand_in(**changes: Any) -> ModelSpec:
-    return replace(_CLASSIFIER, task=Task.ECHO, backend="stand-in", labels=(), **changes)
+    return classifier(task=Task.ECHO, backend="stand-in", labels=(), **changes)
 
 
 def row(tokens: int, *, first: int = 0) -> Encoded:

@@ -5,18 +5,22 @@ Pure but for making ids. Knows the model repository and the limits; nothing of R
 
 import re
 import uuid
+from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Final, NoReturn
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET
 
+from services.gateway import bodies
 from services.gateway.asgi import Call
+from services.gateway.bodies import Body
 from services.gateway.preferences import Preferences, WaitLimits, read_preferences
 from services.gateway.schemas import DEADLINE_LIMIT_MS, Parameters, PredictBody
-from shared.contract import ONLY_TENANT, JobId, Lane, Tenant
-from shared.errors import InvalidRequest, JobNotFound, MalformedBody, TooManyInputs
-from shared.model_spec import ModelSpec
+from services.preprocess.codecs import Codec
+from shared.contract import ONLY_TENANT, JobId, Lane, ModelKey, Tenant
+from shared.errors import InvalidRequest, JobNotFound, TooManyInputs, UnsupportedMediaType
+from shared.model_spec import ImageInput, ModelSpec
 from shared.repository import Repository
 
 _IDS: Final = uuid.UUID("6f0d2ad6-6a3c-5b0e-9d2a-1c6c4b1f6c55")
@@ -24,12 +28,7 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNOR
 _KEY: Final = re.compile(rb"[\x20-\x7e]{1,255}")
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _MILLISECONDS: Final = re.compile(rb"[1-9][0-9]{0,9}")
-_HALF_PAIR: Final = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
-    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-)
 
-_decode = msgspec.json.Decoder(PredictBody).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -40,7 +39,8 @@ class Ask(msgspec.Struct, frozen=True):
     repeatable: bool
     """The caller can ask for it again under the same id: it outlives the connection."""
     spec: ModelSpec
-    texts: list[str]
+    inputs: list[Any]
+    """As the model's codec reads them."""
     parameters: Parameters
     lane: Lane
     tenant: Tenant
@@ -53,33 +53,41 @@ class Ask(msgspec.Struct, frozen=True):
 class Admission:
     """Turns calls into asks, or refuses them."""
 
-    def __init__(self, repository: Repository, *, max_inputs: int, waits: WaitLimits) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        codecs: Mapping[ModelKey, Codec],
+        *,
+        max_inputs: int,
+        waits: WaitLimits,
+    ) -> None:
         self._repository = repository
+        self._codecs = codecs
         self._max_inputs = max_inputs
         self._waits = waits
 
-    def admit(self, call: Call, raw: bytes, *, lane: Lane) -> Ask:
+    def admit(self, call: Call, sent: Body, *, lane: Lane) -> Ask:
         """Check body, headers and path.
 
         Raises:
-            InvalidRequest, MalformedBody, TooManyInputs, UnknownModel
+            InvalidRequest, MalformedBody, TooManyInputs, UnknownModel, UnsupportedMediaType
         """
-        body = read_body(raw)
-        texts = self._texts(body)
+        body = sent.fields
         name, version = _model_of(call, body)
         spec = self._repository.find(name, version)
+        inputs = self._inputs(sent, spec)
         job_id, repeatable = _job_id(call)
         trace = call.headers.get(b"traceparent", b"")
         return Ask(
             id=job_id,
             repeatable=repeatable,
             spec=spec,
-            texts=texts,
+            inputs=inputs,
             parameters=body.parameters,
             lane=Lane(body.lane) if body.lane else lane,
             tenant=ONLY_TENANT,
             deadline_ms=body.deadline_ms or _deadline_ms(call) or spec.max_queue_ms,
-            fingerprint=fingerprint(name, version, texts, body.parameters),
+            fingerprint=fingerprint(name, version, inputs, body.parameters),
             preferences=self.preferences(call),
             trace=trace.decode() if _TRACEPARENT.fullmatch(trace) else "",
         )
@@ -92,16 +100,17 @@ class Admission:
         """
         spec = self._repository.find(name, None)
         parameters = Parameters(truncate=True)
+        inputs = self._codecs[spec.key].read(msgspec.json.encode(spec.sample))
         return Ask(
             id=_new_id(),
             repeatable=False,
             spec=spec,
-            texts=[spec.sample],
+            inputs=inputs,
             parameters=parameters,
             lane=Lane.INTERACTIVE,
             tenant=ONLY_TENANT,
             deadline_ms=spec.max_queue_ms,
-            fingerprint=fingerprint(name, None, [spec.sample], parameters),
+            fingerprint=fingerprint(name, None, inputs, parameters),
             preferences=self.preferences(call),
             trace="",
         )
@@ -109,43 +118,40 @@ class Admission:
     def preferences(self, call: Call) -> Preferences:
         return read_preferences(call.headers.get(b"prefer"), self._waits)
 
-    def _texts(self, body: PredictBody) -> list[str]:
+    def _inputs(self, sent: Body, spec: ModelSpec) -> list[Any]:
+        inputs = self._files(sent, spec) if sent.files else self._given(sent.fields, spec)
+        if len(inputs) > self._max_inputs:
+            raise TooManyInputs(len(inputs), self._max_inputs)
+        return inputs
+
+    def _files(self, sent: Body, spec: ModelSpec) -> list[Any]:
+        if not isinstance(spec.takes, ImageInput):
+            raise UnsupportedMediaType(
+                f"model {spec.key.name} is for {spec.task}, and takes no files: send its inputs as "
+                "application/json"
+            )
+        return list(sent.files)
+
+    def _given(self, body: PredictBody, spec: ModelSpec) -> list[Any]:
         if (body.inputs is UNSET) == (body.data is UNSET):
             raise InvalidRequest(
                 "body has both inputs and data: send one of them"
                 if body.data is not UNSET
-                else "body has no inputs: send a text or a list of texts"
+                else "body has no inputs: send one, or a list of them"
             )
-        given = body.data if body.inputs is UNSET else body.inputs
-        texts = [given] if isinstance(given, str) else given
-        assert isinstance(texts, list)
-        if len(texts) > self._max_inputs:
-            raise TooManyInputs(len(texts), self._max_inputs)
-        return texts
-
-
-def read_body(raw: bytes) -> PredictBody:
-    """The body, or what is wrong with it and where.
-
-    Raises:
-        MalformedBody: it is no JSON
-        InvalidRequest: it is JSON of another form
-    """
-    try:
-        return _decode(raw)
-    except msgspec.ValidationError as exc:
-        raise InvalidRequest(f"body does not have the documented form: {exc}") from None
-    except UnicodeDecodeError as exc:
-        raise MalformedBody(f"body is not UTF-8 ({exc.reason}): send JSON in UTF-8") from None
-    except (msgspec.DecodeError, RecursionError) as exc:
-        _refuse(raw, exc)
+        at, given = ("data", body.data) if body.inputs is UNSET else ("inputs", body.inputs)
+        assert not isinstance(given, msgspec.UnsetType)
+        try:
+            return self._codecs[spec.key].read(given)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            bodies.refuse(exc, given, at=at)
 
 
 def fingerprint(
-    name: str | None, version: str | None, texts: list[str], parameters: Parameters
+    name: str | None, version: str | None, inputs: list[Any], parameters: Parameters
 ) -> bytes:
     """16 bytes of what was asked for; two requests under one id are twins when these agree."""
-    asked = (name, version, texts, parameters.top_k, parameters.truncate)
+    asked = (name, version, inputs, parameters.top_k, parameters.truncate)
     return blake2b(_encode(asked), digest_size=16).digest()
 
 
@@ -158,15 +164,6 @@ def existing_id(text: str) -> JobId:
     if not _UUID.fullmatch(text):
         raise JobNotFound(text[:64])
     return JobId(text.lower())
-
-
-def _refuse(raw: bytes, why: Exception) -> NoReturn:
-    if half := _HALF_PAIR.search(raw):
-        raise InvalidRequest(
-            f"a text has half of a surrogate pair, {half[0].decode()} at byte {half.start()}: "
-            "send valid Unicode"
-        ) from None
-    raise MalformedBody(f"body of {len(raw)} bytes is not JSON: {why}") from None
 
 
 def _model_of(call: Call, body: PredictBody) -> tuple[str | None, str | None]:

@@ -80,9 +80,11 @@ class Gateway:
         grace_s = settings.drain_grace_ms / 1e3
         self._drain = Drain(self._door, self._pending, grace_s=grace_s, server=server)
         self._waits = WaitLimits(settings.wait_ms / 1e3, settings.longest_wait_ms / 1e3)
-        self._admission = Admission(repository, max_inputs=settings.max_inputs, waits=self._waits)
         self._specs = [spec for known in repository.names() for spec in repository.versions(known)]
         self._codecs = {spec.key: open_codec(spec) for spec in self._specs}
+        self._admission = Admission(
+            repository, self._codecs, max_inputs=settings.max_inputs, waits=self._waits
+        )
         self._holder = Holder(self._queue, self._replies, self._clock)
         self._dispatch = self._make_dispatch()
         self._jobs = Jobs(
@@ -112,8 +114,10 @@ class Gateway:
         for router in self._cold_routes():
             app.include_router(router)
         refusals.install(app)
+        takes = frozenset(type(spec.takes) for spec in self._specs)
+        read = openapi.Bodies(self._settings.max_inputs, takes)
         app.openapi = openapi.describe(  # type: ignore[method-assign]
-            app, version=VERSION, max_inputs=self._settings.max_inputs
+            app, version=VERSION, bodies=read
         )
         return app
 
@@ -171,7 +175,13 @@ class Gateway:
     def _hot_routes(self) -> list[Route]:
         settings = self._settings
         body = BodyLimits(settings.body_limit_bytes, settings.body_timeout_ms / 1e3)
-        native = NativeRoutes(self._admission, self._dispatch, body=body, metrics=self._metrics)
+        native = NativeRoutes(
+            self._admission,
+            self._dispatch,
+            body=body,
+            max_inputs=settings.max_inputs,
+            metrics=self._metrics,
+        )
         return native.routes()
 
     def _cold_routes(self) -> tuple[APIRouter, ...]:

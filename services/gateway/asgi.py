@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
-from shared.errors import BodyTooLarge, BodyTooSlow, UnsupportedMediaType
+from shared.errors import BodyTooLarge, BodyTooSlow
 
 Header = tuple[bytes, bytes]
 
@@ -76,9 +76,8 @@ class Call:
         """The whole body.
 
         Raises:
-            UnsupportedMediaType, BodyTooLarge, BodyTooSlow, CallerLeft
+            BodyTooLarge, BodyTooSlow, CallerLeft
         """
-        _check_media(self.headers.get(b"content-type"))
         declared = int(self.headers.get(b"content-length", 0))
         if declared > limits.most_bytes:
             raise BodyTooLarge(declared, limits.most_bytes)
@@ -131,17 +130,6 @@ def _headers(pairs: list[Header]) -> dict[bytes, bytes]:
         for name, value in pairs:
             headers[name] = b", ".join((headers[name], value)) if name in headers else value
     return headers
-
-
-def _check_media(declared: bytes | None) -> None:
-    if declared is None or declared == JSON:
-        return
-    media = declared.partition(b";")[0].strip().lower()
-    if media != JSON and not (media.startswith(b"application/") and media.endswith(b"+json")):
-        raise UnsupportedMediaType(
-            f"body is {declared[:64].decode('latin-1')!r}, this route reads application/json: "
-            "send JSON and say so in Content-Type"
-        )
 
 
 async def _discard(receive: Receive) -> None:

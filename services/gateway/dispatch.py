@@ -114,7 +114,7 @@ class Dispatch:
         if in_time_tokens is not None and not ask.repeatable:  # which may be there already
             self._check_lateness(ask, in_time_tokens, now_s=admitted_s)
         codec = self._codecs[ask.spec.key]
-        rows = await self._pool.encode(codec, ask.texts, truncate=ask.parameters.truncate)
+        rows = await self._pool.encode(codec, ask.inputs, truncate=ask.parameters.truncate)
         chunks, layout = chunks_of(
             rows, chunk_tokens=self._policy.chunk_tokens, chunk_rows=self._policy.chunk_rows
         )
@@ -160,7 +160,7 @@ class Dispatch:
             case Queued(submitted_us=at_us):
                 if job.in_time_tokens is not None:
                     self._lateness.forget(job.model, job.lane)
-                self._metrics.accepted(job.model, len(ask.texts))
+                self._metrics.accepted(job.model, len(ask.inputs))
                 retention_ms = self._policy.retention_ms
                 record = answers.queued_record(job, submitted_us=at_us, retention_ms=retention_ms)
                 return record, True

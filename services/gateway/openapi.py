@@ -5,6 +5,7 @@ Every status, header and body that can occur is there; schemathesis holds us to 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -12,7 +13,15 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from services.gateway import schemas
-from services.gateway.schemas import DEADLINE_LIMIT_MS, JobRecord, PredictBody, Prediction
+from services.gateway.bodies import FORM, PART, PICTURES
+from services.gateway.schemas import (
+    DEADLINE_LIMIT_MS,
+    TOP_K_LIMIT,
+    JobRecord,
+    PredictBody,
+    Prediction,
+)
+from shared.model_spec import ImageInput, Input, TableInput, TextInput
 
 Json = dict[str, Any]
 
@@ -32,12 +41,12 @@ _MEANINGS: Final[dict[int, str]] = {
     200: "The answer",
     202: "Accepted: the answer will be at `Location`",
     204: "Done",
-    400: "The body is not JSON, or not UTF-8",
+    400: "The body is not what its media type says, or not UTF-8",
     404: "No such model or job",
     408: "The body did not arrive in time",
     409: "The job's state does not allow this, or it was canceled",
     413: "The body is too large",
-    415: "The body is not JSON",
+    415: "The body's media type is not read here, or not for this model",
     422: "The request, or every input in it, cannot be served as it stands",
     429: "Too much is queued or open: try again after `Retry-After` seconds",
     500: "The model or the service failed",
@@ -66,7 +75,15 @@ def documented(
     return responses
 
 
-def describe(app: FastAPI, *, version: str, max_inputs: int) -> Callable[[], Json]:
+@dataclass(frozen=True, slots=True)
+class Bodies:
+    """What a gateway reads, by the kinds of models that it serves."""
+
+    max_inputs: int
+    takes: frozenset[type[Input]]
+
+
+def describe(app: FastAPI, *, version: str, bodies: Bodies) -> Callable[[], Json]:
     """What FastAPI serves under ``/openapi.json``; made when first asked for."""
 
     def openapi() -> Json:
@@ -74,19 +91,19 @@ def describe(app: FastAPI, *, version: str, max_inputs: int) -> Callable[[], Jso
             document = get_openapi(
                 title="Penstock", version=version, description=_DESCRIPTION, routes=app.routes
             )
-            app.openapi_schema = _complete(document, max_inputs)
+            app.openapi_schema = _complete(document, bodies)
         return app.openapi_schema
 
     return openapi
 
 
-def _complete(document: Json, max_inputs: int) -> Json:
+def _complete(document: Json, bodies: Bodies) -> Json:
     for path in document["paths"].values():
         for operation in path.values():
             _drop_framework_validation(operation)
-    for path, operations in _raw_paths().items():
+    for path, operations in _raw_paths(_media(bodies)).items():
         document["paths"][path] = operations | document["paths"].get(path, {})
-    document["components"] = {"schemas": _components(max_inputs)}
+    document["components"] = {"schemas": _components(bodies)}
     return document
 
 
@@ -97,73 +114,113 @@ def _drop_framework_validation(operation: Json) -> None:
         del operation["responses"]["422"]
 
 
-def _components(max_inputs: int) -> Json:
+def _components(bodies: Bodies) -> Json:
     _, components = msgspec.json.schema_components(_STRUCTS, ref_template=_REF + "{name}")
     body = components["PredictBody"]
     for name in ("inputs", "data"):
-        for form in body["properties"][name]["anyOf"]:
-            if form["type"] == "array":
-                form["maxItems"] = max_inputs
+        body["properties"][name] = _inputs(bodies)
     body["oneOf"] = [{"required": ["inputs"]}, {"required": ["data"]}]
     body["examples"] = [{"inputs": "what a film"}, {"inputs": ["one", "two"]}]
     return components
 
 
+def _inputs(bodies: Bodies) -> Json:
+    """Each form is of one kind of model, which refuses the others; `/models` says which."""
+    most, forms = bodies.max_inputs, []
+    if bodies.takes & {TextInput, ImageInput}:
+        one = {"description": "a text, or a picture in base64", "type": "string"}
+        forms += [one, _list_of(one, most)]
+    if TableInput in bodies.takes:
+        values = _list_of({"type": "number"}, most)
+        named = {"type": "object", "additionalProperties": {"type": "number"}}
+        forms += [values, named, _list_of(values, most), _list_of(named, most)]
+    return {"anyOf": forms}
+
+
+def _list_of(what: Json, most: int) -> Json:
+    return {"type": "array", "items": what, "minItems": 1, "maxItems": most}
+
+
 _REF: Final = "#/components/schemas/"
 
 
-def _raw_paths() -> Json:
+def _raw_paths(media: Json) -> Json:
     name, version = _path_parameter("name"), _path_parameter("version")
     return {
-        "/predict": {"post": _predict("predict", "Predict with the default model")},
+        "/predict": {"post": _predict(media, "predict", "Predict with the default model")},
         "/models/{name}/predict": {
-            "post": _predict("predict_with_model", "Predict with a named model", name)
+            "post": _predict(media, "predict_with_model", "Predict with a named model", name)
         },
         "/models/{name}/versions/{version}/predict": {
             "post": _predict(
-                "predict_with_version", "Predict with a version of a model", name, version
+                media, "predict_with_version", "Predict with a version of a model", name, version
             )
         },
-        "/jobs": {"post": _job("create_job", "Queue a job")},
+        "/jobs": {"post": _job(media, "create_job", "Queue a job")},
         "/models/{name}/jobs": {
-            "post": _job("create_job_for_model", "Queue a job for a named model", name)
+            "post": _job(media, "create_job_for_model", "Queue a job for a named model", name)
         },
-        "/jobs/{id}": {"put": _chosen_job()},
+        "/jobs/{id}": {"put": _chosen_job(media)},
     }
 
 
-def _predict(operation: str, summary: str, *path: Json) -> Json:
+def _predict(media: Json, operation: str, summary: str, *path: Json) -> Json:
     responses = documented(Prediction, *_BODY_ERRORS, *_ROW_ERRORS, accepted=JobRecord)
     parameters = [*path, _header("Prefer", _PREFER), *_SUBMIT_HEADERS, _IDEMPOTENCY_KEY]
-    return _operation(operation, summary, "predictions", parameters, responses)
+    return _operation(operation, summary, "predictions", media, parameters, responses)
 
 
-def _job(operation: str, summary: str, *path: Json) -> Json:
+def _job(media: Json, operation: str, summary: str, *path: Json) -> Json:
     responses = documented(JobRecord, *_BODY_ERRORS, accepted=JobRecord)
     del responses[200]
     parameters = [*path, *_SUBMIT_HEADERS, _IDEMPOTENCY_KEY]
-    return _operation(operation, summary, "jobs", parameters, responses)
+    return _operation(operation, summary, "jobs", media, parameters, responses)
 
 
-def _chosen_job() -> Json:
+def _chosen_job(media: Json) -> Json:
     identity = _path_parameter("id") | {"schema": {"type": "string", "format": "uuid"}}
     responses = documented(JobRecord, *_BODY_ERRORS, accepted=JobRecord)
     summary = "Queue a job under an id of your own; again, the same job"
     return _operation(
-        "create_job_with_id", summary, "jobs", [identity, *_SUBMIT_HEADERS], responses
+        "create_job_with_id", summary, "jobs", media, [identity, *_SUBMIT_HEADERS], responses
     )
 
 
 def _operation(
-    name: str, summary: str, tag: str, parameters: list[Json], responses: dict[int | str, Json]
+    name: str,
+    summary: str,
+    tag: str,
+    media: Json,
+    parameters: list[Json],
+    responses: dict[int | str, Json],
 ) -> Json:
     return {
         "tags": [tag],
         "summary": summary,
         "operationId": name,
         "parameters": parameters,
-        "requestBody": {"required": True, "content": _content(PredictBody, "application/json")},
+        "requestBody": {"required": True, "content": media},
         "responses": {str(status): response for status, response in responses.items()},
+    }
+
+
+def _media(bodies: Bodies) -> Json:
+    """JSON for every model; for those of pictures also the file, or a form with files."""
+    json = _content(PredictBody, "application/json")
+    if ImageInput not in bodies.takes:
+        return json
+    file = {"type": "string", "format": "binary"}
+    parts = {
+        PART: _list_of(file, bodies.max_inputs),
+        "top_k": {"type": "integer", "minimum": 1, "maximum": TOP_K_LIMIT},
+        "model": {"type": "string"},
+        "version": {"type": "string"},
+    }
+    form = {"type": "object", "properties": parts, "required": [PART]}
+    return {
+        **json,
+        **{picture.decode(): {"schema": file} for picture in PICTURES},
+        FORM.decode(): {"schema": form},
     }
 
 

@@ -6,14 +6,13 @@ Their JSON schemas are what ``/openapi.json`` says; knows nothing of HTTP or of 
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from shared.contract import State
 
 TOP_K_LIMIT: Final = 1_000
 DEADLINE_LIMIT_MS: Final = 7 * 24 * 3_600_000
 
-Texts = Annotated[list[str], Meta(min_length=1)]
 DeadlineMs = Annotated[
     int,
     Meta(ge=1, le=DEADLINE_LIMIT_MS, description="nothing is computed later than this after it"),
@@ -32,8 +31,8 @@ class Parameters(Struct, frozen=True, forbid_unknown_fields=True):
 class PredictBody(Struct, frozen=True, forbid_unknown_fields=True):
     """What to predict; `data` is another name for `inputs`."""
 
-    inputs: str | Texts | UnsetType = UNSET
-    data: str | Texts | UnsetType = UNSET
+    inputs: Raw | UnsetType = UNSET
+    data: Raw | UnsetType = UNSET
     model: str | None = None
     version: str | None = None
     parameters: Parameters = Parameters()
@@ -102,12 +101,13 @@ class ProblemBody(Struct, frozen=True):
     job: str | UnsetType = UNSET
 
 
-class Limits(Struct, frozen=True):
-    """What one request may carry."""
+class Limits(Struct, frozen=True, omit_defaults=True):
+    """What one request may carry; of tokens and pixels, what one input may have."""
 
-    max_tokens: int
-    max_characters: int
     max_inputs: int
+    max_tokens: int | None = None
+    max_characters: int | None = None
+    max_pixels: int | None = None
 
 
 class ModelInfo(Struct, frozen=True):
@@ -122,9 +122,11 @@ class ModelInfo(Struct, frozen=True):
     labels: list[str]
     scoring: str
     limits: Limits
+    features: list[str]
+    """Of a table, in the order of a row's values."""
     input: str
     output: str
-    sample: str
+    sample: str | list[float]
 
 
 class ModelList(Struct, frozen=True):

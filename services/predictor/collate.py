@@ -42,7 +42,9 @@ def collate(rows: Sequence[Row], pad_id: int) -> Padded:
 
 def made_up(spec: ModelSpec, length: int) -> Row:
     """Padding's id over and over, no longer than the model takes: a row to measure with."""
-    return Row({"input_ids": np.full(min(length, spec.max_tokens), spec.pad_id, dtype=np.int32)})
+    return Row(
+        {"input_ids": np.full(min(length, spec.text.max_tokens), spec.text.pad_id, dtype=np.int32)}
+    )
 
 
 def _stack(arrays: Sequence[NDArray[np.generic]], longest: int, fill: int = 0) -> NDArray[np.int64]:

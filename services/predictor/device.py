@@ -1,14 +1,15 @@
-"""The device and its one thread: what runs there, since when, and how long it should take."""
+"""One model on the device: what runs there, since when, and how long it should take."""
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 
 from services.predictor.backends.base import Backend
 from services.predictor.cost import CostModel, Extent
+from services.predictor.device_thread import Seat
 from services.predictor.metrics import Metrics
 from services.predictor.rows import Row
 from shared.contract import Outcome
@@ -26,24 +27,13 @@ class Computed:
     seconds: float
 
 
-def device_thread() -> ThreadPoolExecutor:
-    """The one thread that loads the model, warms it up and computes.
-
-    One and the same: a second thread that had computed would leave OpenMP more threads than
-    cores, and it then sleeps between operators. 20 tokens took 2.9 ms instead of 1.7.
-    """
-    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
-
-
 class Device:
-    """Runs forwards one at a time on a thread of its own; the event loop never waits for one."""
+    """Runs forwards one at a time on the device's thread; the event loop never waits for one."""
 
-    def __init__(
-        self, backend: Backend, *, thread: ThreadPoolExecutor, cost: CostModel, metrics: Metrics
-    ) -> None:
+    def __init__(self, backend: Backend, *, seat: Seat, cost: CostModel, metrics: Metrics) -> None:
         self._backend = backend
         self._metrics = metrics
-        self._thread = thread
+        self._seat = seat
         self._started_at: float | None = None
         self._expected_s = 0.0
         self._cost = cost
@@ -62,24 +52,21 @@ class Device:
 
     def extent(self, rows: Sequence[Row]) -> Extent:
         """What a forward of these rows computes."""
-        return Extent.of((row.length for row in rows), packed=self._backend.packs)
+        return Extent.of(map(self._backend.size, rows), packed=self._backend.packs)
 
     def prepare(self, rows: Sequence[Row]) -> Any:
         """Make a batch ready on the host."""
         return self._backend.prepare(rows)
 
     async def forward(self, rows: Sequence[Row], prepared: Any) -> Computed:
-        """Compute a prepared batch, the moment that the one before it is done.
-
-        The thread goes from one to the next by itself: it does not wait for the event loop to hear
-        of the one and hand out the other.
+        """Compute a prepared batch, the moment that it is its turn.
 
         Raises:
             PredictionFailed, OutOfMemory, DeviceLost: as the backend says
         """
         extent = self.extent(rows)
-        loop, expected_s = asyncio.get_running_loop(), self._cost.seconds(extent)
-        computed = await loop.run_in_executor(self._thread, self._timed, prepared, expected_s)
+        timed = partial(self._timed, prepared, self._cost.seconds(extent))
+        computed: Computed = await asyncio.wrap_future(self._seat.hand_in(timed))
         self._cost.learn(extent, computed.seconds)
         self._count(extent, computed.seconds)
         return computed
@@ -92,10 +79,6 @@ class Device:
             return Computed(outcomes, started_at, monotonic() - started_at)
         finally:
             self._started_at = None
-
-    def close(self) -> None:
-        """Let the thread go."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _count(self, extent: Extent, seconds: float) -> None:
         weight = _SMOOTHING if self.row_tokens else 1.0

@@ -14,17 +14,15 @@ _RATIOS: Final = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75)
 _LABELS: Final = ("model", "version")
 
 
-class Metrics:
-    """One predictor's metrics, labelled with its model."""
+class Families:
+    """The figures of a process, for all its models; each is registered once."""
 
-    def __init__(self, model: ModelKey, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:
         def counter(name: str, what: str) -> Counter:
-            counted = Counter(f"penstock_{name}", what, _LABELS, registry=registry)
-            return counted.labels(model.name, model.version)
+            return Counter(f"penstock_{name}", what, _LABELS, registry=registry)
 
         def histogram(name: str, what: str, buckets: tuple[float, ...]) -> Histogram:
-            seen = Histogram(f"penstock_{name}", what, _LABELS, buckets=buckets, registry=registry)
-            return seen.labels(model.name, model.version)
+            return Histogram(f"penstock_{name}", what, _LABELS, buckets=buckets, registry=registry)
 
         self.rows = counter("rows", "Rows computed")
         self.executions = counter("executions", "Forward passes; rows per execution is the batch")
@@ -44,15 +42,34 @@ class Metrics:
         self.padding = histogram(
             "batch_padding_ratio", "Share of a micro-batch that is padding", _RATIOS
         )
-        self.busy_s = 0.0
-        """Seconds that a forward ran, since the start."""
-        busy = Gauge(
+        self.busy = Gauge(
             "penstock_device_busy_ratio",
             "Share of the time since the last scrape that a forward ran",
             _LABELS,
             registry=registry,
         )
-        busy.labels(model.name, model.version).set_function(self._busy_ratio)
+
+
+class Metrics:
+    """One model's figures."""
+
+    def __init__(self, model: ModelKey, families: Families) -> None:
+        labels = (model.name, model.version)
+        self.rows = families.rows.labels(*labels)
+        self.executions = families.executions.labels(*labels)
+        self.redeliveries = families.redeliveries.labels(*labels)
+        self.stale_results = families.stale_results.labels(*labels)
+        self.expired = families.expired.labels(*labels)
+        self.dead_letters = families.dead_letters.labels(*labels)
+        self.oom_splits = families.oom_splits.labels(*labels)
+        self.broker_reconnects = families.broker_reconnects.labels(*labels)
+        self.inference = families.inference.labels(*labels)
+        self.batch_rows = families.batch_rows.labels(*labels)
+        self.batch_tokens = families.batch_tokens.labels(*labels)
+        self.padding = families.padding.labels(*labels)
+        self.busy_s = 0.0
+        """Seconds that a forward ran, since the start."""
+        families.busy.labels(*labels).set_function(self._busy_ratio)
         self._scraped = (time.monotonic(), 0.0)
 
     def _busy_ratio(self) -> float:

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_settings import NoDecode
 
-from shared.settings import FrozenSettings, SharedSettings
+from shared.settings import FrozenSettings, SharedSettings, separated
 from shared.settings_words import Takes
 
 
@@ -13,6 +14,12 @@ class PredictorSettings(FrozenSettings, env_prefix="PENSTOCK_PREDICTOR_"):
 
     shared: SharedSettings = Field(default_factory=SharedSettings)
 
+    models: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        BeforeValidator(separated),
+        Takes("names, or name@version, separated by commas"),
+    ] = Field((), description="models that this predictor serves; none named: all there are")
     device: Annotated[str, Takes("auto, cpu, cuda or cuda:N")] = Field(
         "auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
@@ -21,7 +28,8 @@ class PredictorSettings(FrozenSettings, env_prefix="PENSTOCK_PREDICTOR_"):
     dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
         "auto",
         description="the weights' type on the device; auto is float32 on a CPU and bfloat16 on "
-        "a GPU; int8, for linear layers and on a CPU only, is faster and less exact",
+        "a GPU; int8, for the linear layers of texts' models and on a CPU only, is faster and less "
+        "exact",
     )
     threads: int = Field(
         0, ge=0, le=1_024, description="CPU threads of a forward pass, 0 = as many as cores"

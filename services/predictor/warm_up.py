@@ -26,7 +26,7 @@ def warmed_up(backend: Backend, *, max_forward_s: float, token_budget: int) -> C
         row = backend.made_up(length)
         if row is None:
             return cost
-        extent = Extent.of((row.length,) * count, packed=backend.packs)
+        extent = Extent.of((backend.size(row),) * count, packed=backend.packs)
         if measured and extent.tokens > token_budget:
             continue
         try:

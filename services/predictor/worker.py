@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from services.predictor.batcher import Batcher
+from services.predictor.company import Company
 from services.predictor.consumer import Consumer
 from services.predictor.device import Device
 from services.predictor.forming import Forming
@@ -44,9 +45,9 @@ class MicroBatch:
 
 
 class Worker:
-    """One model on one device, fed from its streams."""
+    """One model on the device, fed from its streams."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- where all parts of a model meet
         self,
         queue: DeliveryQueue,
         *,
@@ -54,11 +55,13 @@ class Worker:
         batcher: Batcher,
         consumer: Consumer,
         leases: Leases,
+        company: Company,
         publisher: Publisher,
         patience: Patience,
         metrics: Metrics,
     ) -> None:
         self._queue = queue
+        self._company = company
         self._device = device
         self._batcher = batcher
         self._consumer = consumer
@@ -101,13 +104,14 @@ class Worker:
         await self._until_due()
         forming_at = monotonic()
         await self._consumer.fill(tokens_per_s=self.tokens_per_s())
+        await self._company.enter()
         deliveries = self._batcher.take(now=monotonic(), free_at=self._due_at())
-        if not deliveries:
+        batch = await self._begin(deliveries) if deliveries else None
+        if batch is None:
+            self._company.leave()
             return
-        batch = await self._begin(deliveries)
-        if batch is not None:
-            self._forming.took(monotonic() - forming_at)
-            await self._start(batch, tasks)
+        self._forming.took(monotonic() - forming_at)
+        await self._start(batch, tasks)
 
     async def _start(self, batch: MicroBatch, tasks: asyncio.TaskGroup) -> None:
         """Hand a batch to the device; return when the one before it is done."""
@@ -177,7 +181,7 @@ class Worker:
             batch_s=started_at - batch.begun_at,
             inference_s=monotonic() - started_at,
         )
-        settling = tasks.create_task(self._settle(settlements), name="settle")
+        settling = tasks.create_task(self._settle_batch(settlements), name="settle")
         self._settling.add(settling)
         settling.add_done_callback(self._settling.discard)
 
@@ -203,6 +207,12 @@ class Worker:
         self._batcher.lower_ceiling(tokens)
         log.warning("out of memory, batches stay below this from now on", tokens=tokens // 2)
 
+    async def _settle_batch(self, settlements: Sequence[Settlement]) -> None:
+        try:
+            await self._settle(settlements)
+        finally:
+            self._company.leave()
+
     async def _settle(self, settlements: Sequence[Settlement]) -> None:
         await self._publisher.settle(settlements)
         self._publisher.release(settlements)
@@ -216,7 +226,10 @@ class Worker:
     async def _next_suspect_alone(self) -> None:
         """Run a suspect with nothing else begun, so that nobody else dies with it."""
         await self._quiet()
-        delivery = self._suspects.pop(0)
+        async with self._company.alone():
+            await self._suspect(self._suspects.pop(0))
+
+    async def _suspect(self, delivery: Delivery) -> None:
         answer = await self._patience(partial(self._queue.begin, [delivery], alone=True))
         self._leases.release(answer.dropped)
         self._count(expired=answer.expired_rows, given_up=answer.given_up_rows)

@@ -1,47 +1,47 @@
-"""Decide which waiting texts are encoded in the next call.
+"""Decide which waiting inputs are encoded in the next call.
 
 A pure state machine: no threads, no loop, no tokenizer. The pool tells it what arrived
 and takes one batch whenever a thread is free.
 
-One call costs a thread some tens of microseconds whatever it encodes, so texts of one
-codec travel together, whoever sent them. A batch is bounded in texts and in characters,
-and a request that has more goes to the back of its line: a request of 10,000 texts holds
-a neighbour up by one batch at a time.
+One call costs a thread some tens of microseconds whatever it encodes, so inputs of one
+codec travel together, whoever sent them. A batch is bounded in inputs and in their size
+(a text's characters, a picture's bytes, a row's values), and a request that has more goes to
+the back of its line: a request of 10,000 texts holds a neighbour up by one batch at a time.
 """
 
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from services.preprocess.codecs import Codec
 
-BATCH_TEXTS: Final = 256
-BATCH_CHARACTERS: Final = 16_384
-"""About 10 ms of WordPiece or byte-BPE on one core."""
+BATCH_INPUTS: Final = 256
+BATCH_SIZE: Final = 16_384
+"""Of characters, about 10 ms of WordPiece or byte-BPE on one core."""
 
 
 @dataclass(slots=True, eq=False)
 class Ask:
-    """One request's texts, of which the first ``taken`` have left the backlog."""
+    """One request's inputs, of which the first ``taken`` have left the backlog."""
 
     codec: Codec
-    texts: Sequence[str]
+    inputs: Sequence[Any]
     truncate: bool
     taken: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Texts ``start`` to ``stop`` of one request, in one batch."""
+    """Inputs ``start`` to ``stop`` of one request, in one batch."""
 
     ask: Ask
     start: int
     stop: int
 
     @property
-    def texts(self) -> Sequence[str]:
-        return self.ask.texts[self.start : self.stop]
+    def inputs(self) -> Sequence[Any]:
+        return self.ask.inputs[self.start : self.stop]
 
 
 class Backlog:
@@ -73,24 +73,24 @@ class Backlog:
 
 
 def _take_from(line: deque[Ask]) -> list[Slice]:
-    """Oldest first, until the texts are many enough or long enough."""
+    """Oldest first, until the inputs are many enough or large enough."""
     batch: list[Slice] = []
-    texts, characters = BATCH_TEXTS, BATCH_CHARACTERS
-    while line and texts > 0 and characters > 0:
+    count, size = BATCH_INPUTS, BATCH_SIZE
+    while line and count > 0 and size > 0:
         ask = line.popleft()
-        piece = _cut(ask, texts=texts, characters=characters)
+        piece = _cut(ask, count=count, size=size)
         batch.append(piece)
-        texts -= len(piece.texts)
-        characters -= sum(map(len, piece.texts))
-        if ask.taken < len(ask.texts):
+        count -= len(piece.inputs)
+        size -= sum(map(len, piece.inputs))
+        if ask.taken < len(ask.inputs):
             line.append(ask)  # its turn is over, and so is the batch
     return batch
 
 
-def _cut(ask: Ask, *, texts: int, characters: int) -> Slice:
-    """The next texts of a request; the one that passes ``characters`` is the last."""
+def _cut(ask: Ask, *, count: int, size: int) -> Slice:
+    """The next inputs of a request; the one that passes ``size`` is the last."""
     start = ask.taken
-    while ask.taken < min(start + texts, len(ask.texts)) and characters > 0:
-        characters -= len(ask.texts[ask.taken])
+    while ask.taken < min(start + count, len(ask.inputs)) and size > 0:
+        size -= len(ask.inputs[ask.taken])
         ask.taken += 1
     return Slice(ask, start, ask.taken)

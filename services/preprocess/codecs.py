@@ -1,10 +1,12 @@
-"""Which codec serves which model, and what every codec can do."""
+"""Which codec belongs to which kind of model: the one door to encoding and decoding."""
 
 from collections.abc import Sequence
-from typing import Protocol, assert_never
+from typing import Any, Protocol, assert_never
 
 from services.preprocess.echo import EchoCodec
 from services.preprocess.encoded import Encoded
+from services.preprocess.image import ImageCodec
+from services.preprocess.table import TableCodec
 from services.preprocess.text import TextCodec
 from services.preprocess.tokenizer import open_tokenizer
 from shared.contract import Success
@@ -15,8 +17,16 @@ from shared.model_spec import ModelSpec, Task
 class Codec(Protocol):
     """Inputs to tensors and back to answers, for one version of one model; thread-safe."""
 
-    def encode(self, texts: Sequence[str], *, truncate: bool) -> list[Encoded | RequestRejected]:
-        """Same order; a text that cannot be served is an error in its place."""
+    def read(self, inputs: bytes) -> list[Any]:
+        """The inputs of a request, from their JSON: one of them, or a list of several.
+
+        Raises:
+            msgspec.DecodeError, UnicodeDecodeError: they are not of this model's kind.
+        """
+        ...
+
+    def encode(self, inputs: Sequence[Any], *, truncate: bool) -> list[Encoded | RequestRejected]:
+        """Same order; an input that cannot be served is an error in its place."""
         ...
 
     def decode(self, success: Success, *, top_k: int) -> dict[str, object]:
@@ -37,6 +47,10 @@ def open_codec(spec: ModelSpec) -> Codec:
     match spec.task:
         case Task.TEXT_CLASSIFICATION:
             return TextCodec(spec, open_tokenizer(spec))
+        case Task.IMAGE_CLASSIFICATION:
+            return ImageCodec(spec)
+        case Task.TABULAR_CLASSIFICATION:
+            return TableCodec(spec)
         case Task.ECHO:
             return EchoCodec(spec)
         case _:

@@ -7,6 +7,7 @@ model. Needs no files.
 from collections.abc import Sequence
 
 from services.preprocess.encoded import Encoded, not_unicode
+from services.preprocess.texts import read_texts
 from shared.contract import Column, Success
 from shared.errors import DecodeError, InputTooLong, RequestRejected
 from shared.model_spec import ModelSpec
@@ -17,6 +18,8 @@ class EchoCodec:
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
+
+    read = staticmethod(read_texts)
 
     def encode(self, texts: Sequence[str], *, truncate: bool) -> list[Encoded | RequestRejected]:
         """Same order; a text that cannot be served is an error in its place."""
@@ -34,7 +37,7 @@ class EchoCodec:
             raise DecodeError(f"the echo of a text is not UTF-8: {exc.reason}") from exc
 
     def _encode(self, text: str, *, truncate: bool) -> Encoded | RequestRejected:
-        limits = self._spec
+        limits = self._spec.text
         if len(text) > limits.max_characters and not truncate:
             return InputTooLong(len(text), limits.max_characters, "characters")
         try:

@@ -17,7 +17,7 @@ class Encoded(msgspec.Struct, frozen=True):
     columns: tuple[Column, ...]
     """Each with this one row; every input of a model has the same columns."""
     tokens: int
-    """What the row costs: its tokens, special ones included."""
+    """What the row costs the queue: its tokens, special ones included, or its weight."""
 
 
 def rows_of(encoded: Sequence[Encoded]) -> Rows:

@@ -3,7 +3,7 @@
 The tokenizer lets go of the interpreter lock while it works, so that threads are enough.
 What is encoded next is :mod:`services.preprocess.backlog`'s decision; this is its edge:
 threads, futures and the loop. Everything here but :func:`encode_together` runs on the loop;
-so does that one, where all that waits is a little text: a thread would take longer to wake up.
+so does that one, where all that waits is little: a thread would take longer to wake up.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from services.preprocess.backlog import Ask, Backlog, Slice
 from services.preprocess.codecs import Codec
@@ -21,14 +21,14 @@ from shared.errors import Draining, RequestRejected
 
 Row = Encoded | RequestRejected
 
-LOOP_TEXTS: Final = 8
+LOOP_INPUTS: Final = 8
 LOOP_CHARACTERS: Final = 256
 """So many are encoded without a thread: docs/adr/0007-short-texts-on-the-loop.md."""
 
 
 @dataclass(slots=True, eq=False)
 class _Answer:
-    """What one request has got so far; its texts may come back in several parts."""
+    """What one request has got so far; its inputs may come back in several parts."""
 
     missing: int
     whole: asyncio.Future[list[Row]]
@@ -65,18 +65,18 @@ class PreprocessPool:
         self._starting = False
         self._closed = False
 
-    async def encode(self, codec: Codec, texts: Sequence[str], *, truncate: bool) -> list[Row]:
-        """Same order; a text that cannot be served is an error in its place.
+    async def encode(self, codec: Codec, inputs: Sequence[Any], *, truncate: bool) -> list[Row]:
+        """Same order; an input that cannot be served is an error in its place.
 
         Raises:
-            Draining: the pool was closed before all texts were encoded.
+            Draining: the pool was closed before all inputs were encoded.
         """
         if self._closed:
             raise _draining()
-        if not texts:
+        if not inputs:
             return []
-        ask = Ask(codec, texts, truncate)
-        answer = _Answer(len(texts), asyncio.get_running_loop().create_future())
+        ask = Ask(codec, inputs, truncate)
+        answer = _Answer(len(inputs), asyncio.get_running_loop().create_future())
         self._answers[ask] = answer
         self._backlog.add(ask)
         self._start_soon()
@@ -110,8 +110,8 @@ class PreprocessPool:
             self._submit(batch, asyncio.get_running_loop())
 
     def _is_little(self, batch: list[Slice]) -> bool:
-        texts = [text for piece in batch for text in piece.texts]
-        return len(texts) <= LOOP_TEXTS and sum(map(len, texts)) <= self._loop_characters
+        inputs = [one for piece in batch for one in piece.inputs]
+        return len(inputs) <= LOOP_INPUTS and sum(map(len, inputs)) <= self._loop_characters
 
     def _submit(self, batch: list[Slice], loop: asyncio.AbstractEventLoop) -> None:
         running = self._executor.submit(encode_together, batch)
@@ -134,10 +134,10 @@ def encode_together(batch: Sequence[Slice]) -> list[list[Row] | BaseException]:
     Where that call fails, one for each slice: a request does not pay for its neighbour.
     """
     ask = batch[0].ask
-    texts = [text for piece in batch for text in piece.texts]
+    inputs = [one for piece in batch for one in piece.inputs]
     try:
-        rows = ask.codec.encode(texts, truncate=ask.truncate)
-        assert len(rows) == len(texts), f"{len(texts)} texts became {len(rows)} rows"
+        rows = ask.codec.encode(inputs, truncate=ask.truncate)
+        assert len(rows) == len(inputs), f"{len(inputs)} inputs became {len(rows)} rows"
     except BaseException as error:  # noqa: BLE001 -- raised where it is awaited; a panic in Rust too
         if len(batch) == 1:
             return [error]

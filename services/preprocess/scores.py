@@ -11,9 +11,19 @@ from typing import assert_never
 
 from shared.contract import Success
 from shared.errors import DecodeError, PredictionFailed
-from shared.model_spec import Scoring
+from shared.model_spec import ModelSpec, Scoring
 
 _YES = 0.5  # a label of a multi-label model is given when it is likelier than not
+
+
+def classified(success: Success, spec: ModelSpec, *, top_k: int) -> dict[str, object]:
+    """The answer for one row of a classifier.
+
+    Raises:
+        DecodeError, PredictionFailed: these are no logits of this model.
+    """
+    logits = logits_of(success, len(spec.labels))
+    return answer(logits, spec.labels, scoring=spec.scoring, top_k=top_k)
 
 
 def logits_of(success: Success, labels: int) -> tuple[float, ...]:
@@ -49,6 +59,8 @@ def answer(
                 **_ranked(scores, labels, top_k),
                 "labels": [_named(labels[index], scores[index]) for index in given],
             }
+        case Scoring.PROBABILITIES:
+            return _ranked(logits, labels, top_k)
         case Scoring.IDENTITY if len(logits) == 1:
             return {"score": logits[0]}
         case Scoring.IDENTITY:

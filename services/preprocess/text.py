@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from tokenizers import Encoding
 
 from services.preprocess.encoded import Encoded, not_unicode
-from services.preprocess.scores import answer, logits_of
+from services.preprocess.scores import classified
+from services.preprocess.texts import read_texts
 from services.preprocess.tokenizer import TextTokenizer
 from shared.contract import Column, Success
 from shared.errors import InputTooLong, InvalidRequest, RequestRejected
@@ -23,6 +24,8 @@ class TextCodec:
     def __init__(self, spec: ModelSpec, tokenizer: TextTokenizer) -> None:
         self._spec = spec
         self._tokenizer = tokenizer
+
+    read = staticmethod(read_texts)
 
     def encode(self, texts: Sequence[str], *, truncate: bool) -> list[Encoded | RequestRejected]:
         """Same order; a text that cannot be served is an error in its place."""
@@ -39,13 +42,11 @@ class TextCodec:
         Raises:
             DecodeError, PredictionFailed: these are no logits of this model.
         """
-        spec = self._spec
-        logits = logits_of(success, len(spec.labels))
-        return answer(logits, spec.labels, scoring=spec.scoring, top_k=top_k)
+        return classified(success, self._spec, top_k=top_k)
 
     def _admit(self, text: str, *, truncate: bool) -> str | RequestRejected:
         """Bound the work before it is done: a tokenizer reads all of a text to cut it."""
-        limit = self._spec.max_characters
+        limit = self._spec.text.max_characters
         if len(text) <= limit:
             return text
         if not truncate:
@@ -74,8 +75,8 @@ class TextCodec:
         if isinstance(encoding, RequestRejected):
             return encoding
         ids = encoding.ids
-        if not truncate and len(ids) == self._spec.max_tokens and encoding.overflowing:
-            return InputTooLong(self._tokens_of(encoding), self._spec.max_tokens)
+        if not truncate and len(ids) == self._spec.text.max_tokens and encoding.overflowing:
+            return InputTooLong(self._tokens_of(encoding), self._spec.text.max_tokens)
         if not ids:
             return InvalidRequest("input has no tokens: send some text")
         foreign = self._tokenizer.foreign_ids_from

@@ -62,13 +62,13 @@ def open_tokenizer(spec: ModelSpec) -> TextTokenizer:
     stated = read_json(spec.folder / TOKENIZER_CONFIG, _TokenizerConfig, optional=True)
     _apply_overrides(backend, stated)
     special_tokens = backend.num_special_tokens_to_add(is_pair=False)
-    if spec.max_tokens <= special_tokens:
+    if spec.text.max_tokens <= special_tokens:
         raise ModelRefused(
-            f"{spec.key}: max_tokens = {spec.max_tokens}, of which {special_tokens} are special "
-            f"tokens: write at least {special_tokens + 1}"
+            f"{spec.key}: max_tokens = {spec.text.max_tokens}, of which {special_tokens} are "
+            f"special tokens: write at least {special_tokens + 1}"
         )
     backend.no_padding()
-    backend.enable_truncation(spec.max_tokens, direction=stated.truncation_side)
+    backend.enable_truncation(spec.text.max_tokens, direction=stated.truncation_side)
     return TextTokenizer(
         backend=backend,
         special_tokens=special_tokens,

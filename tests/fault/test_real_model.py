@@ -23,6 +23,7 @@ SPEC = open_repository([ROOT / "models"], "nsmc-sentiment", weights=False).defau
 REAL = {
     "PENSTOCK_MODELS": str(ROOT / "models"),
     "PENSTOCK_MODEL": "nsmc-sentiment",
+    "PENSTOCK_PREDICTOR_MODELS": "nsmc-sentiment",
     "PENSTOCK_PREDICTOR_THREADS": "1",
 }
 PHRASES = (

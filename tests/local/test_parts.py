@@ -72,4 +72,4 @@ def test_the_greeting_has_a_request_that_can_be_pasted() -> None:
     greeting = welcome("::1", 8_000, model=model, queue="redis://host")
 
     assert "curl -s http://[::1]:8000/predict" in greeting
-    assert model.sample in greeting
+    assert str(model.sample) in greeting

@@ -1,6 +1,6 @@
 """A whole predictor inside the test's own process, on a real Redis.
 
-Built as ``services.predictor.app`` builds it, with a backend that remembers its batches and
+Built as ``services.predictor.serving`` builds it, with a backend that remembers its batches and
 whose forward can be held.
 """
 
@@ -15,11 +15,13 @@ from redis.asyncio import Redis
 
 from services.predictor.backends.stand_in import StandIn
 from services.predictor.batcher import Batcher, BatchPolicy
+from services.predictor.company import Company
 from services.predictor.consumer import Consumer, ReadAhead
 from services.predictor.cost import CostModel
-from services.predictor.device import Device, device_thread
+from services.predictor.device import Device
+from services.predictor.device_thread import DeviceThread
 from services.predictor.leases import Leases, keep_leases
-from services.predictor.metrics import Metrics
+from services.predictor.metrics import Families, Metrics
 from services.predictor.patience import Patience
 from services.predictor.publish import Publisher
 from services.predictor.worker import Worker
@@ -72,6 +74,8 @@ class Station:
         max_rows: int = 64,
         token_budget: int = 1_024,
         queue: DeliveryQueue | None = None,
+        thread: DeviceThread | None = None,
+        company: Company | None = None,
     ) -> None:
         self.registry = CollectorRegistry()
         self.spec = spec
@@ -82,11 +86,13 @@ class Station:
             lease_ms=lease_ms,
             tries_limit=tries_limit,
         )
-        metrics = Metrics(spec.key, self.registry)
+        metrics = Metrics(spec.key, Families(self.registry))
         self.backend = Recorder(spec)
         self.patience = Patience(metrics)
         self.cost = cost = CostModel()
-        self.device = Device(self.backend, thread=device_thread(), cost=cost, metrics=metrics)
+        self.thread = thread or DeviceThread()
+        seat = self.thread.seat(spec.key)
+        self.device = Device(self.backend, seat=seat, cost=cost, metrics=metrics)
         policy = BatchPolicy(
             max_forward_s=60.0, token_budget=token_budget, max_rows=max_rows, linger_s=linger_s
         )
@@ -110,6 +116,7 @@ class Station:
             batcher=self.batcher,
             consumer=self.consumer,
             leases=self.leases,
+            company=company or Company(),
             publisher=Publisher(
                 self.queue, leases=self.leases, patience=self.patience, metrics=metrics
             ),
@@ -146,7 +153,7 @@ class Station:
                 self.stop.set()
                 await asyncio.wait([working])
                 keeping.cancel()
-        self.device.close()
+        self.thread.close()
 
 
 def sizes(batches: Sequence[Sequence[str]]) -> list[int]:

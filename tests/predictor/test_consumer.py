@@ -11,7 +11,7 @@ from services.predictor.batcher import Batcher, BatchPolicy
 from services.predictor.consumer import Consumer, ReadAhead
 from services.predictor.cost import CostModel
 from services.predictor.leases import Leases
-from services.predictor.metrics import Metrics
+from services.predictor.metrics import Families, Metrics
 from services.predictor.patience import Patience
 from shared.contract import Delivery, Lane, WorkerName
 from shared.errors import QueueUnavailable
@@ -56,7 +56,7 @@ class Window:
         reclaim_every_s: float = 1_000.0,
     ) -> None:
         self.queue = queue
-        self.patience = Patience(Metrics(MODEL, CollectorRegistry()))
+        self.patience = Patience(Metrics(MODEL, Families(CollectorRegistry())))
         self.batcher = Batcher(
             BatchPolicy(max_forward_s=60.0, token_budget=batch_tokens, max_rows=64), CostModel()
         )

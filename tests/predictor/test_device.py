@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.predictor.cost import CostModel
-from services.predictor.device import Device, device_thread
-from services.predictor.metrics import Metrics
+from services.predictor.device import Device
+from services.predictor.device_thread import DeviceThread
+from services.predictor.metrics import Families, Metrics
 from services.predictor.rows import Row
 from shared.contract import Outcome
 from shared.errors import PredictionFailed
@@ -23,6 +24,7 @@ class Gate:
 
     device = "none"
     packs = False
+    fixed = False
 
     def __init__(self, *, fails: bool = False) -> None:
         self.entered = threading.Event()
@@ -30,6 +32,9 @@ class Gate:
         self.open = threading.Event()
         self.fails = fails
         self.threads: set[str] = set()
+
+    def size(self, row: Row) -> int:
+        return row.length
 
     def made_up(self, length: int) -> None:
         """Nothing to warm."""
@@ -47,21 +52,30 @@ class Gate:
         return [success() for _ in prepared]
 
 
-def device(backend: Gate, cost: CostModel | None = None) -> Device:
+@pytest.fixture
+def thread() -> Iterator[DeviceThread]:
+    made = DeviceThread()
+    yield made
+    made.close()
+
+
+def device(backend: Gate, thread: DeviceThread, cost: CostModel | None = None) -> Device:
     return Device(
         backend,
-        thread=device_thread(),
+        seat=thread.seat(MODEL),
         cost=cost or CostModel(),
-        metrics=Metrics(MODEL, CollectorRegistry()),
+        metrics=Metrics(MODEL, Families(CollectorRegistry())),
     )
 
 
 ROW = Row({"text": np.zeros(5, dtype="|u1")})
 
 
-async def test_a_running_forward_has_an_age_and_an_idle_device_has_none() -> None:
+async def test_a_running_forward_has_an_age_and_an_idle_device_has_none(
+    thread: DeviceThread,
+) -> None:
     gate = Gate()
-    made = device(gate)
+    made = device(gate, thread)
     assert made.age_s() == 0.0
 
     async with asyncio.TaskGroup() as tasks:
@@ -72,27 +86,25 @@ async def test_a_running_forward_has_an_age_and_an_idle_device_has_none() -> Non
 
     assert len(running.result().outcomes) == 1
     assert made.age_s() == 0.0
-    assert gate.threads == {"device_0"}
-    made.close()
+    assert gate.threads == {"device"}
 
 
-async def test_what_a_forward_took_is_learnt_and_expected_of_the_next() -> None:
+async def test_what_a_forward_took_is_learnt_and_expected_of_the_next(thread: DeviceThread) -> None:
     gate = Gate()
     gate.open.set()
     cost = CostModel()
-    made = device(gate, cost)
+    made = device(gate, thread, cost)
     assert (made.row_tokens, cost.seconds(made.extent([ROW]))) == (0.0, 0.0)
 
     await made.forward([ROW], made.prepare([ROW]))
 
     assert made.row_tokens == 5
     assert cost.seconds(made.extent([ROW])) > 0
-    made.close()
 
 
-async def test_the_next_forward_does_not_wait_for_the_event_loop() -> None:
+async def test_the_next_forward_does_not_wait_for_the_event_loop(thread: DeviceThread) -> None:
     gate = Gate()
-    made = device(gate)
+    made = device(gate, thread)
 
     async with asyncio.TaskGroup() as tasks:
         first, second = (
@@ -104,16 +116,14 @@ async def test_the_next_forward_does_not_wait_for_the_event_loop() -> None:
 
     assert held_up
     assert second.result().started_at >= first.result().started_at + first.result().seconds
-    made.close()
 
 
-async def test_a_forward_that_raises_leaves_the_device_free() -> None:
+async def test_a_forward_that_raises_leaves_the_device_free(thread: DeviceThread) -> None:
     gate = Gate(fails=True)
     gate.open.set()
-    made = device(gate)
+    made = device(gate, thread)
 
     with pytest.raises(PredictionFailed):
         await made.forward([ROW], made.prepare([ROW]))
 
     assert made.age_s() == 0.0
-    made.close()

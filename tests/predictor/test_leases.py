@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.predictor.leases import Leases, keep_leases
-from services.predictor.metrics import Metrics
+from services.predictor.metrics import Families, Metrics
 from services.predictor.patience import Patience
 from shared.contract import EntryId, Lane
 from shared.queue.deliveries import DeliveryQueue
@@ -15,7 +15,7 @@ from tests.queue.bench import Bench
 
 
 def leases_of(worker: DeliveryQueue, forgotten: set[EntryId]) -> Leases:
-    patience = Patience(Metrics(MODEL, CollectorRegistry()))
+    patience = Patience(Metrics(MODEL, Families(CollectorRegistry())))
     return Leases(worker, patience, forget=forgotten.update)
 
 

@@ -40,7 +40,7 @@ def load(spec: ModelSpec, dtype: str = "auto") -> Backend:
 
 def texts(spec: ModelSpec) -> list[Row]:
     draw = np.random.default_rng(0)
-    lengths = (3, 50, 3, 17, 1, spec.max_tokens)
+    lengths = (3, 50, 3, 17, 1, spec.text.max_tokens)
     return [Row({"input_ids": draw.integers(5, 2_000, size=n).astype("<i4")}) for n in lengths]
 
 
@@ -62,7 +62,7 @@ def test_it_answers_what_torch_answers(spec: ModelSpec) -> None:
 
     assert spec.backend == "onnx"
     assert spec.labels == torch_spec.labels
-    assert spec.max_tokens == torch_spec.max_tokens
+    assert spec.text.max_tokens == torch_spec.text.max_tokens
     np.testing.assert_allclose(
         answers(load(spec), rows), answers(load(torch_spec), rows), atol=1e-4
     )

@@ -22,6 +22,10 @@ class Sleeper:
 
     device = "none"
     packs = True
+    fixed = False
+
+    def size(self, row: Row) -> int:
+        return row.length
 
     def __init__(
         self, seconds: float = 0.0, *, s_per_token: float = 0.0, room: int = 1 << 30

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.preprocess.backlog import BATCH_CHARACTERS, BATCH_TEXTS, Ask, Backlog, Slice
+from services.preprocess.backlog import BATCH_INPUTS, BATCH_SIZE, Ask, Backlog, Slice
 from services.preprocess.codecs import Codec
 from services.preprocess.echo import EchoCodec
 from tests.specs import stand_in
@@ -26,7 +26,7 @@ def batches(waiting: Backlog) -> list[list[Slice]]:
 
 
 def texts_of(batch: list[Slice]) -> list[str]:
-    return [text for piece in batch for text in piece.texts]
+    return [text for piece in batch for text in piece.inputs]
 
 
 asked = st.lists(
@@ -47,16 +47,16 @@ def test_every_text_leaves_once_and_in_order(asks: list[Ask]) -> None:
     left = [piece for batch in batches(backlog(*asks)) for piece in batch]
 
     for one in asks:
-        mine = [text for piece in left if piece.ask is one for text in piece.texts]
-        assert mine == list(one.texts)
+        mine = [text for piece in left if piece.ask is one for text in piece.inputs]
+        assert mine == list(one.inputs)
 
 
 @given(asked)
 def test_a_batch_is_of_one_codec_and_ends_with_the_text_that_fills_it(asks: list[Ask]) -> None:
     for batch in batches(backlog(*asks)):
         assert len({(piece.ask.codec, piece.ask.truncate) for piece in batch}) == 1
-        assert len(texts_of(batch)) <= BATCH_TEXTS
-        assert sum(map(len, texts_of(batch)[:-1])) < BATCH_CHARACTERS
+        assert len(texts_of(batch)) <= BATCH_INPUTS
+        assert sum(map(len, texts_of(batch)[:-1])) < BATCH_SIZE
 
 
 def test_who_waits_for_the_same_codec_travels_together() -> None:
@@ -66,18 +66,18 @@ def test_who_waits_for_the_same_codec_travels_together() -> None:
 
 
 def test_a_large_request_holds_a_neighbour_up_by_one_batch() -> None:
-    large, small = ask(*"x" * 10 * BATCH_TEXTS), ask("y")
+    large, small = ask(*"x" * 10 * BATCH_INPUTS), ask("y")
     waiting = backlog(large, small)
 
     first, second = waiting.take(), waiting.take()
 
     assert [piece.ask for piece in first] == [large]
     assert [piece.ask for piece in second] == [small, large]
-    assert len(texts_of(second)) == BATCH_TEXTS
+    assert len(texts_of(second)) == BATCH_INPUTS
 
 
 def test_a_codec_with_much_to_do_takes_turns_with_the_others() -> None:
-    waiting = backlog(ask(*"x" * 3 * BATCH_TEXTS), ask("y", codec=OTHER_CODEC))
+    waiting = backlog(ask(*"x" * 3 * BATCH_INPUTS), ask("y", codec=OTHER_CODEC))
 
     codecs = [batch[0].ask.codec for batch in batches(waiting)]
 
@@ -85,7 +85,7 @@ def test_a_codec_with_much_to_do_takes_turns_with_the_others() -> None:
 
 
 def test_long_texts_fill_a_batch_by_their_characters() -> None:
-    long = "x" * (BATCH_CHARACTERS // 2)
+    long = "x" * (BATCH_SIZE // 2)
 
     sizes = [len(texts_of(batch)) for batch in batches(backlog(ask(*[long] * 5)))]
 

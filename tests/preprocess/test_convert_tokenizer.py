@@ -33,7 +33,7 @@ def test_a_checkpoint_without_tokenizer_json_is_served_after_the_command_that_it
     spec = open_repository([], str(folder), weights=False).default
     ours = open_codec(spec).encode(CORPUS, truncate=True)
     theirs = AutoTokenizer.from_pretrained(folder)
-    wanted = theirs(CORPUS, truncation=True, max_length=spec.max_tokens)["input_ids"]
+    wanted = theirs(CORPUS, truncation=True, max_length=spec.text.max_tokens)["input_ids"]
     assert [ids_of(row) for row in ours] == wanted
 
 

@@ -43,7 +43,7 @@ def test_truncated_ids_are_those_of_transformers(family: str, family_folder: Fam
 
     ours = codec.encode(texts, truncate=True)
 
-    wanted = theirs(texts, truncation=True, max_length=spec.max_tokens)["input_ids"]
+    wanted = theirs(texts, truncation=True, max_length=spec.text.max_tokens)["input_ids"]
     assert [ids_of(row) for row in ours] == wanted
 
 
@@ -57,8 +57,8 @@ def test_without_truncation_ids_are_the_same_or_their_number_is_told(
     ours = codec.encode(texts, truncate=False)
 
     for row, wanted in zip(ours, theirs(texts)["input_ids"], strict=True):
-        if len(wanted) > spec.max_tokens:
-            assert str(row) == str(InputTooLong(len(wanted), spec.max_tokens))
+        if len(wanted) > spec.text.max_tokens:
+            assert str(row) == str(InputTooLong(len(wanted), spec.text.max_tokens))
         else:
             assert ids_of(row) == wanted
 
@@ -72,7 +72,7 @@ def test_any_text_at_all_gives_the_ids_of_transformers(
     @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.text(max_size=80))
     def check(text: str) -> None:
-        wanted = theirs(text, truncation=True, max_length=spec.max_tokens)["input_ids"]
+        wanted = theirs(text, truncation=True, max_length=spec.text.max_tokens)["input_ids"]
         assert ids_of(codec.encode([text], truncate=True)[0]) == wanted
 
     check()
@@ -86,7 +86,7 @@ def test_the_end_is_kept_where_the_checkpoint_says_so(tmp_path: Path) -> None:
 
     ours = codec.encode([text], truncate=True)
 
-    wanted = theirs(text, truncation=True, max_length=spec.max_tokens)["input_ids"]
+    wanted = theirs(text, truncation=True, max_length=spec.text.max_tokens)["input_ids"]
     assert ids_of(ours[0]) == wanted
 
 

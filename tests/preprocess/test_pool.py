@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from services.preprocess.backlog import BATCH_TEXTS
+from services.preprocess.backlog import BATCH_INPUTS
 from services.preprocess.echo import EchoCodec
 from services.preprocess.encoded import Encoded
 from services.preprocess.pool import PreprocessPool
@@ -27,6 +27,9 @@ class Turnstile:
         self.open = threading.Event()
         self.open.set()
         self._echo = EchoCodec(stand_in())
+
+    def read(self, inputs: bytes) -> list[str]:
+        return self._echo.read(inputs)
 
     def encode(self, texts: Sequence[str], *, truncate: bool) -> list[Encoded | RequestRejected]:
         self.calls.append(list(texts))
@@ -58,7 +61,7 @@ async def pool() -> AsyncIterator[PreprocessPool]:
 
 
 async def test_rows_come_in_the_order_of_the_texts(pool: PreprocessPool) -> None:
-    texts = [str(number) for number in range(3 * BATCH_TEXTS + 1)]
+    texts = [str(number) for number in range(3 * BATCH_INPUTS + 1)]
 
     rows = await pool.encode(Turnstile(), texts, truncate=False)
 
@@ -67,7 +70,7 @@ async def test_rows_come_in_the_order_of_the_texts(pool: PreprocessPool) -> None
 
 async def test_slices_that_come_back_in_another_order_are_put_right() -> None:
     pool, codec = PreprocessPool(4), Turnstile()
-    texts = [str(number) for number in range(20 * BATCH_TEXTS)]
+    texts = [str(number) for number in range(20 * BATCH_INPUTS)]
 
     rows = await pool.encode(codec, texts, truncate=False)
 
@@ -120,7 +123,7 @@ async def test_a_large_request_lets_a_neighbour_in_after_one_batch(pool: Preproc
     codec.open.clear()
 
     async with asyncio.TaskGroup() as clients:
-        clients.create_task(pool.encode(codec, ["x"] * 10 * BATCH_TEXTS, truncate=False))
+        clients.create_task(pool.encode(codec, ["x"] * 10 * BATCH_INPUTS, truncate=False))
         await until_calls(codec, 1)
         clients.create_task(pool.encode(codec, ["neighbour"], truncate=False))
         await asyncio.sleep(0)
@@ -150,7 +153,7 @@ async def test_a_request_that_breaks_the_codec_does_not_take_its_neighbours_alon
 async def test_a_large_request_that_fails_in_one_slice_fails_as_a_whole(
     pool: PreprocessPool,
 ) -> None:
-    texts = [*["x"] * 2 * BATCH_TEXTS, "bug", *["x"] * BATCH_TEXTS]
+    texts = [*["x"] * 2 * BATCH_INPUTS, "bug", *["x"] * BATCH_INPUTS]
 
     with pytest.raises(ZeroDivisionError):
         await pool.encode(Turnstile(), texts, truncate=False)
@@ -163,7 +166,7 @@ async def test_a_client_that_leaves_takes_its_waiting_texts_along(pool: Preproce
     codec.open.clear()
 
     async with asyncio.TaskGroup() as clients:
-        leaving = clients.create_task(pool.encode(codec, ["x"] * 10 * BATCH_TEXTS, truncate=False))
+        leaving = clients.create_task(pool.encode(codec, ["x"] * 10 * BATCH_INPUTS, truncate=False))
         await until_calls(codec, 1)
         leaving.cancel()
         await asyncio.wait([leaving])
@@ -171,7 +174,7 @@ async def test_a_client_that_leaves_takes_its_waiting_texts_along(pool: Preproce
         codec.open.set()
 
     assert texts_of(staying.result()) == ["stays"]
-    assert codec.calls == [["x"] * BATCH_TEXTS, ["stays"]]
+    assert codec.calls == [["x"] * BATCH_INPUTS, ["stays"]]
 
 
 async def test_a_closed_pool_refuses_what_waits_and_what_comes() -> None:

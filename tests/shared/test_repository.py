@@ -32,7 +32,7 @@ def test_a_model_is_what_its_file_and_its_checkpoint_say(tmp_path: Path) -> None
     assert (spec.task, spec.backend) == (Task.TEXT_CLASSIFICATION, "torch")
     assert spec.folder == tmp_path / "films" / "1"
     assert (spec.labels, spec.scoring) == (("bad", "good"), Scoring.SOFTMAX)
-    assert (spec.max_tokens, spec.max_characters, spec.pad_id) == (128, 64 * 128, 3)
+    assert (spec.text.max_tokens, spec.text.max_characters, spec.text.pad_id) == (128, 64 * 128, 3)
     assert (spec.sample, spec.licence, spec.max_queue_ms) == ("hm", "MIT", 500)
     assert spec.description == "BertForSequenceClassification"
 
@@ -47,7 +47,7 @@ def test_what_the_file_says_is_believed_before_the_checkpoint(tmp_path: Path) ->
     spec = opened(tmp_path, "films").default
 
     assert (spec.labels, spec.scoring) == (("bad", "good"), Scoring.SIGMOID)
-    assert (spec.max_tokens, spec.max_characters) == (100, 200)
+    assert (spec.text.max_tokens, spec.text.max_characters) == (100, 200)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_the_shipped_stand_in_needs_no_checkpoint() -> None:
         Task.ECHO,
         "stand-in",
     )
-    assert spec.max_tokens == 4096
+    assert spec.text.max_tokens == 4096
     assert spec.options == {"forward_ms": 0, "row_ms": 0}
 
 

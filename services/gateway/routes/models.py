@@ -11,12 +11,13 @@ from services.gateway.openapi import documented
 from services.gateway.routes.native import with_preference
 from services.gateway.routes.replying import as_response, json_of
 from services.gateway.schemas import JobRecord, Labels, Limits, ModelInfo, ModelList, Prediction
-from shared.model_spec import ModelSpec, Scoring, Task
+from shared.model_spec import ImageInput, ModelSpec, Scoring, TableInput, Task, TextInput
 from shared.repository import Repository
 
 _OUTPUTS: Final = {
     Scoring.SOFTMAX: "the likeliest label and its score; with top_k more of them in `top`",
     Scoring.SIGMOID: "the likeliest label and its score, and in `labels` all that are likely",
+    Scoring.PROBABILITIES: "the likeliest label and its score; with top_k more of them in `top`",
     Scoring.IDENTITY: "a score, or in `scores` one by label",
 }
 
@@ -67,11 +68,35 @@ def _info(repository: Repository, name: str, max_inputs: int) -> ModelInfo:
         licence=spec.licence,
         labels=list(spec.labels),
         scoring=spec.scoring,
-        limits=Limits(spec.max_tokens, spec.max_characters, max_inputs),
-        input="a text, or a list of texts",
+        limits=_limits(spec, max_inputs),
+        features=list(spec.takes.features) if isinstance(spec.takes, TableInput) else [],
+        input=_input(spec),
         output=_output(spec),
-        sample=spec.sample,
+        sample=spec.sample if isinstance(spec.sample, str) else list(spec.sample),
     )
+
+
+def _limits(spec: ModelSpec, max_inputs: int) -> Limits:
+    match spec.takes:
+        case TextInput(max_tokens=tokens, max_characters=characters):
+            return Limits(max_inputs, max_tokens=tokens, max_characters=characters)
+        case ImageInput(max_pixels=pixels):
+            return Limits(max_inputs, max_pixels=pixels)
+        case TableInput():
+            return Limits(max_inputs)
+
+
+def _input(spec: ModelSpec) -> str:
+    match spec.takes:
+        case TextInput():
+            return "a text, or a list of texts"
+        case ImageInput(width=width, height=height, color=color):
+            return (
+                f"a PNG or JPEG picture, scaled to {width} x {height} ({color}): in base64, or a "
+                "list of them; or the file itself as the body or in multipart/form-data"
+            )
+        case TableInput():
+            return "a list of numbers, one for each feature, or an object by feature; or a list"
 
 
 def _output(spec: ModelSpec) -> str:

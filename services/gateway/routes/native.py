@@ -7,6 +7,7 @@ from starlette.routing import Route
 
 from services.gateway.admission import Admission, Ask
 from services.gateway.asgi import Answer, BodyLimits, Call, Endpoint
+from services.gateway.bodies import read_body
 from services.gateway.dispatch import Dispatch
 from services.gateway.metrics import Metrics
 from services.gateway.problems import answer_to
@@ -22,11 +23,18 @@ class NativeRoutes:
     """``POST …/predict``, ``POST …/jobs`` and ``PUT /jobs/{id}``."""
 
     def __init__(
-        self, admission: Admission, dispatch: Dispatch, *, body: BodyLimits, metrics: Metrics
+        self,
+        admission: Admission,
+        dispatch: Dispatch,
+        *,
+        body: BodyLimits,
+        max_inputs: int,
+        metrics: Metrics,
     ) -> None:
         self._admission = admission
         self._dispatch = dispatch
         self._body = body
+        self._max_inputs = max_inputs
         self._metrics = metrics
 
     def routes(self) -> list[Route]:
@@ -62,7 +70,8 @@ class NativeRoutes:
             return self._refusal(error, call)
 
     async def _admit(self, call: Call, lane: Lane) -> Ask:
-        return self._admission.admit(call, await call.body(self._body), lane=lane)
+        sent = await read_body(call, self._body, max_inputs=self._max_inputs)
+        return self._admission.admit(call, sent, lane=lane)
 
     def _refusal(self, error: ServiceError, call: Call) -> Answer:
         answer = answer_to(error, instance=call.path)

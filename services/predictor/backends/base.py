@@ -13,7 +13,12 @@ class Backend(Protocol):
     device: str
     """Where it computes, for people: ``cpu``, ``cuda:0``, …"""
     packs: bool
-    """A batch costs the sum of its rows' lengths, not ``rows x longest``."""
+    """A batch costs the sum of its rows, not ``rows x longest``."""
+    fixed: bool
+    """Every row has one size: their number alone bounds a batch."""
+
+    def size(self, row: Row) -> int:
+        """What a row costs: its tokens or, of one size, what the queue counts it as."""
 
     def made_up(self, length: int) -> Row | None:
         """A row of at most that length, to measure with; None where there is no need to."""

@@ -1,7 +1,7 @@
 """Make the backend that a model asks for; torch is imported only when one needs it."""
 
 from services.predictor.backends.base import Backend, UnknownBackend
-from shared.model_spec import ModelSpec
+from shared.model_spec import ModelSpec, TextInput
 
 
 def load_backend(spec: ModelSpec, *, device: str, dtype: str, threads: int, pack: bool) -> Backend:
@@ -11,20 +11,16 @@ def load_backend(spec: ModelSpec, *, device: str, dtype: str, threads: int, pack
         UnknownBackend: naming the ones there are
     """
     match spec.backend:
+        case "torch" if spec.module:
+            from services.predictor.backends.torch_module import TorchModule
+
+            return TorchModule(spec, device=device, dtype=dtype, threads=threads)
         case "torch":
             from services.predictor.backends.torch_text import TorchTextClassifier
 
             return TorchTextClassifier(spec, device=device, dtype=dtype, threads=threads, pack=pack)
         case "onnx":
-            try:
-                from services.predictor.backends.onnx_text import OnnxTextClassifier
-            except ImportError as exc:
-                raise UnknownBackend(
-                    f"model {spec.key} asks for backend onnx, and ONNX Runtime is not there "
-                    f"({exc}): pip install 'penstock[onnx]'"
-                ) from exc
-
-            return OnnxTextClassifier(spec, device=device, dtype=dtype, threads=threads)
+            return _load_onnx(spec, device=device, dtype=dtype, threads=threads)
         case "stand-in":
             from services.predictor.backends.stand_in import StandIn
 
@@ -34,3 +30,18 @@ def load_backend(spec: ModelSpec, *, device: str, dtype: str, threads: int, pack
                 f"model {spec.key} asks for backend {unknown!r}, there are torch, onnx and "
                 "stand-in: write one of them as backend in its model.toml"
             )
+
+
+def _load_onnx(spec: ModelSpec, *, device: str, dtype: str, threads: int) -> Backend:
+    try:
+        from services.predictor.backends.onnx_rows import OnnxRows
+        from services.predictor.backends.onnx_text import OnnxTextClassifier
+    except ImportError as exc:
+        raise UnknownBackend(
+            f"model {spec.key} asks for backend onnx, and ONNX Runtime is not there "
+            f"({exc}): pip install 'penstock[onnx]'"
+        ) from exc
+
+    if isinstance(spec.takes, TextInput):
+        return OnnxTextClassifier(spec, device=device, dtype=dtype, threads=threads)
+    return OnnxRows(spec, threads=threads)

@@ -5,18 +5,18 @@ Batches are padded: the graph has the shape of its export. On a CPU.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from services.predictor.backends.base import UnknownBackend
 from services.predictor.backends.logits import outcomes_of
+from services.predictor.backends.onnx_session import open_session, run
 from services.predictor.collate import collate, made_up
 from services.predictor.rows import Row
 from shared.contract import Outcome
-from shared.errors import OutOfMemory, PredictionFailed
+from shared.errors import PredictionFailed
 from shared.model_spec import ModelSpec
 
 FILES: Final = {"auto": "model.onnx", "float32": "model.onnx", "int8": "model.int8.onnx"}
@@ -29,15 +29,16 @@ class OnnxTextClassifier:
 
     device = "cpu"
     packs = False
+    fixed = False
 
     def __init__(self, spec: ModelSpec, *, device: str, dtype: str, threads: int) -> None:
         self._spec = spec
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(
-            _file(spec, device=device, dtype=dtype), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = open_session(_file(spec, device=device, dtype=dtype), threads=threads)
         self._wanted = {tensor.name for tensor in self._session.get_inputs()}
+
+    def size(self, row: Row) -> int:
+        """Its tokens."""
+        return row.length
 
     def made_up(self, length: int) -> Row:
         """A row of that length at most."""
@@ -50,7 +51,7 @@ class OnnxTextClassifier:
             PredictionFailed: some row is not a text
         """
         try:
-            padded = collate(rows, self._spec.pad_id)
+            padded = collate(rows, self._spec.text.pad_id)
         except (KeyError, ValueError) as exc:
             raise PredictionFailed(f"a row is not what the model takes: {exc!r}") from exc
         ids = padded.ids
@@ -61,13 +62,7 @@ class OnnxTextClassifier:
 
     def forward(self, prepared: Prepared) -> list[Outcome]:
         """Logits, float32 [labels], for each row."""
-        try:
-            answers: list[Any] = self._session.run(["logits"], prepared)
-        except Exception as exc:  # the wall: the runtime's exceptions have no common name
-            if "Failed to allocate memory" in str(exc):
-                raise OutOfMemory("the host has no memory for this batch") from exc
-            raise PredictionFailed(f"the model raised {type(exc).__name__}: {exc}") from exc
-        return outcomes_of(answers[0])
+        return outcomes_of(run(self._session, "logits", prepared))
 
 
 def _file(spec: ModelSpec, *, device: str, dtype: str) -> Path:

@@ -30,10 +30,15 @@ class StandIn:
 
     device = "none"
     packs = False
+    fixed = False
 
     def __init__(self, spec: ModelSpec) -> None:
         self._forward_s = spec.options.get("forward_ms", 0.0) / 1e3
         self._row_s = spec.options.get("row_ms", 0.0) / 1e3
+
+    def size(self, row: Row) -> int:
+        """Its bytes."""
+        return row.length
 
     def made_up(self, length: int) -> None:
         """Nothing to warm: it takes the time that it is told."""

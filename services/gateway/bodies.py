@@ -1,0 +1,146 @@
+"""What a request's body says, in whichever media type: JSON, a picture, a form with pictures.
+
+Knows forms and fields; what the inputs must look like is the model's codec's to say.
+"""
+
+import re
+from collections.abc import AsyncGenerator
+from typing import Any, Final, NoReturn
+
+import msgspec
+from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from services.gateway.asgi import JSON, BodyLimits, Call
+from services.gateway.schemas import PredictBody
+from shared.errors import InvalidRequest, MalformedBody, UnsupportedMediaType
+
+PICTURES: Final = (b"image/png", b"image/jpeg")
+FORM: Final = b"multipart/form-data"
+PART: Final = "image"
+"""The name of a picture in a form."""
+
+_PARAMETERS: Final = ("top_k", "truncate")
+_FIELDS: Final = ("model", "version", "deadline_ms", "lane", *_PARAMETERS)
+_LONGEST_FIELD_BYTES: Final = 1_024
+_HALF_PAIR: Final = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+)
+
+_decode: Final = msgspec.json.Decoder(PredictBody).decode
+
+
+class Body(msgspec.Struct, frozen=True):
+    """What was sent: the fields of the JSON body, and the files of the others."""
+
+    fields: PredictBody
+    files: tuple[bytes, ...] = ()
+
+
+async def read_body(call: Call, limits: BodyLimits, *, max_inputs: int) -> Body:
+    """The whole body.
+
+    Raises:
+        UnsupportedMediaType, BodyTooLarge, BodyTooSlow, MalformedBody, InvalidRequest, CallerLeft
+    """
+    declared = call.headers.get(b"content-type")
+    if declared is None or declared == JSON:
+        return Body(read_json(await call.body(limits)))
+    media = declared.partition(b";")[0].strip().lower()
+    if media in PICTURES:
+        return Body(PredictBody(), (await call.body(limits),))
+    if media == FORM:
+        return await _read_form(await call.body(limits), declared, max_inputs=max_inputs)
+    if media == JSON or (media.startswith(b"application/") and media.endswith(b"+json")):
+        return Body(read_json(await call.body(limits)))
+    raise UnsupportedMediaType(
+        f"body is {declared[:64].decode('latin-1')!r}, this route reads application/json, and for "
+        "models of pictures image/png, image/jpeg and multipart/form-data: say in Content-Type "
+        "which of them it is"
+    )
+
+
+def read_json(raw: bytes) -> PredictBody:
+    """The fields of a JSON body, or what is wrong with it and where.
+
+    Raises:
+        MalformedBody: it is no JSON
+        InvalidRequest: it is JSON of another form
+    """
+    try:
+        return _decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        refuse(exc, raw)
+
+
+def refuse(why: Exception, raw: bytes, *, at: str = "") -> NoReturn:
+    """Say what is wrong with JSON that could not be decoded; ``at`` names the part of the body.
+
+    Raises:
+        MalformedBody, InvalidRequest
+    """
+    if isinstance(why, msgspec.ValidationError):
+        message = str(why)
+        if at:
+            message = (
+                message.replace("`$", f"`$.{at}") if "`$" in message else f"{message} - at `$.{at}`"
+            )
+        raise InvalidRequest(f"body does not have the documented form: {message}") from None
+    if isinstance(why, RecursionError):
+        raise InvalidRequest("body is nested far too deeply: send the documented form") from None
+    if isinstance(why, UnicodeDecodeError):
+        raise MalformedBody(f"body is not UTF-8 ({why.reason}): send JSON in UTF-8") from None
+    if half := _HALF_PAIR.search(raw):
+        raise InvalidRequest(
+            f"a text has half of a surrogate pair, {half[0].decode()} at byte {half.start()}: "
+            "send valid Unicode"
+        ) from None
+    raise MalformedBody(f"body of {len(raw)} bytes is not JSON: {why}") from None
+
+
+class _InMemory(MultiPartParser):
+    """Files stay in memory: the body is there already, and its size was bounded."""
+
+    spool_max_size = 1 << 40
+
+
+async def _read_form(raw: bytes, content_type: bytes, *, max_inputs: int) -> Body:
+    async def whole() -> AsyncGenerator[bytes, None]:
+        yield raw
+
+    parser = _InMemory(
+        Headers({"content-type": content_type.decode("latin-1")}),
+        whole(),
+        max_files=max_inputs,
+        max_fields=len(_FIELDS),
+        max_part_size=_LONGEST_FIELD_BYTES,
+    )
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError, ValueError) as exc:
+        raise MalformedBody(f"body of {len(raw)} bytes is no multipart/form-data: {exc}") from None
+    files = [await one.read() for _, one in form.multi_items() if isinstance(one, UploadFile)]
+    if not files:
+        raise InvalidRequest(f"form has no picture: send one as a file, in a part named {PART}")
+    return Body(_fields(form), tuple(files))
+
+
+def _fields(form: FormData) -> PredictBody:
+    fields: dict[str, Any] = {}
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            known = name == PART
+        else:
+            known = name in _FIELDS
+            fields[name] = value
+        if not known:
+            raise InvalidRequest(
+                f"form has a part named {name[:64]!r}: send files as {PART}, and with them "
+                f"{', '.join(_FIELDS)} if you like"
+            )
+    parameters = {name: fields.pop(name) for name in _PARAMETERS if name in fields}
+    try:
+        return msgspec.convert(fields | {"parameters": parameters}, PredictBody, strict=False)
+    except msgspec.ValidationError as exc:
+        raise InvalidRequest(f"form does not have the documented fields: {exc}") from None

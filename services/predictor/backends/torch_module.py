@@ -1,0 +1,87 @@
+"""A plain ``nn.Module``, found by its import path, on PyTorch: pictures and tables.
+
+The class takes no arguments; its weights come from safetensors. One forward a batch: float32
+[B, …] in, logits [B, labels] out.
+"""
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from services.predictor.backends.base import UnknownBackend
+from services.predictor.backends.fixed_shape import FixedShape
+from services.predictor.backends.logits import outcomes_of
+from services.predictor.backends.torch_device import choose_device, choose_dtype, translated
+from services.predictor.rows import Row
+from shared.contract import Outcome
+from shared.model_spec import ModelSpec
+
+
+class TorchModule:
+    """One module, in eval mode, on one device."""
+
+    packs = True
+    fixed = True
+
+    def __init__(self, spec: ModelSpec, *, device: str, dtype: str, threads: int) -> None:
+        if threads:
+            torch.set_num_threads(threads)
+        self._device = choose_device(device)
+        self.device = str(self._device)
+        # int8 is for the linear layers of transformers.
+        self._dtype = choose_dtype("auto" if dtype == "int8" else dtype, self._device)
+        self._module = _load(spec).eval().to(self._device, self._dtype)
+        self._shape = FixedShape(spec)
+        self._labels = len(spec.labels)
+
+    def size(self, row: Row) -> int:  # noqa: ARG002 - all have the same
+        """What the queue counts a row as."""
+        return self._shape.weight
+
+    def made_up(self, length: int) -> Row:  # noqa: ARG002 - there is one size
+        """A row of zeros."""
+        return self._shape.made_up()
+
+    def prepare(self, rows: Sequence[Row]) -> torch.Tensor:
+        """Stack the rows, float32."""
+        with translated():
+            return torch.from_numpy(self._shape.stack(rows))
+
+    def forward(self, prepared: torch.Tensor) -> list[Outcome]:
+        """Logits, float32 [labels], for each row; a row with NaN or infinity fails alone."""
+        with translated(), torch.inference_mode():
+            inputs = prepared.to(self._device, self._dtype, non_blocking=True)
+            logits = self._module(inputs).float().cpu().numpy()
+            if logits.shape != (len(prepared), self._labels):
+                raise ValueError(f"it answered {logits.shape}, not [rows, {self._labels}]")
+        return outcomes_of(logits)
+
+
+def _load(spec: ModelSpec) -> nn.Module:
+    assert spec.module is not None, "the repository has checked"
+    place, _, name = spec.module.partition(":")
+    try:
+        made = getattr(importlib.import_module(place), name)()
+    except Exception as exc:  # the wall: an import runs whatever is there
+        raise UnknownBackend(
+            f'model {spec.key}: module = "{spec.module}" cannot be made ({exc!r}): write '
+            '"package.module:Class" of a torch.nn.Module without arguments, on the PYTHONPATH'
+        ) from exc
+    if not isinstance(made, nn.Module):
+        raise UnknownBackend(f'model {spec.key}: "{spec.module}" is no torch.nn.Module')
+    file = _only(sorted(spec.folder.glob("*.safetensors")), spec)
+    try:
+        made.load_state_dict(load_file(file))
+    except Exception as exc:  # the wall, as above
+        raise UnknownBackend(f"{file}: these are no weights of {spec.module}: {exc}") from exc
+    return made
+
+
+def _only(files: Sequence[Path], spec: ModelSpec) -> Path:
+    if len(files) != 1:
+        raise UnknownBackend(f"{spec.folder}: holds {len(files)} *.safetensors: leave one there")
+    return files[0]

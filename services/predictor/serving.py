@@ -1,0 +1,201 @@
+"""One model at its queue: load it, work, drain, hand back.
+
+A composition root for one model, as :mod:`services.predictor.app` is for the process: everything
+here belongs to the one model, and what the models of a process share comes in from there.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic
+from typing import Final
+
+import structlog
+
+from services.predictor.backends.base import Backend
+from services.predictor.backends.load import load_backend
+from services.predictor.batcher import Batcher, BatchPolicy
+from services.predictor.company import Company
+from services.predictor.consumer import Consumer, ReadAhead
+from services.predictor.cost import CostModel
+from services.predictor.device import Device
+from services.predictor.device_thread import Seat
+from services.predictor.leases import Leases, keep_leases
+from services.predictor.metrics import Families, Metrics
+from services.predictor.patience import Patience
+from services.predictor.publish import Publisher
+from services.predictor.settings import PredictorSettings
+from services.predictor.warm_up import warmed_up
+from services.predictor.worker import Worker
+from shared.contract import EntryId
+from shared.errors import QueueUnavailable
+from shared.model_spec import ModelSpec
+from shared.queue.deliveries import DeliveryQueue
+
+log = structlog.get_logger()
+
+_HEARTBEAT_S: Final = 1.0
+"""Or a third of the lease: a worker unheard of for a lease gets no share of the queue."""
+_LEAVE_S: Final = 2.0
+_NO_BUDGET: Final = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model on the device, and what it was measured to cost."""
+
+    spec: ModelSpec
+    backend: Backend
+    cost: CostModel
+
+
+def load(spec: ModelSpec, settings: PredictorSettings) -> Loaded:
+    """Load the weights and warm them up, on the device's thread.
+
+    Raises:
+        UnknownBackend: it cannot be served here
+    """
+    backend = load_backend(
+        spec,
+        device=settings.device,
+        dtype=settings.dtype,
+        threads=settings.threads,
+        pack=settings.pack,
+    )
+    cost = warmed_up(
+        backend,
+        max_forward_s=settings.max_forward_ms / 1e3,
+        token_budget=_token_budget(settings, backend),
+    )
+    log.info(
+        "model loaded",
+        model=str(spec.key),
+        device=backend.device,
+        packed=backend.packs and not backend.fixed,
+        forward_ms=round(cost.fixed_s * 1e3, 2),
+        token_us=round(cost.s_per_token * 1e6, 1),
+    )
+    return Loaded(spec, backend, cost)
+
+
+class Serving:
+    """One loaded model and its place at the queue."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        *,
+        queue: DeliveryQueue,
+        settings: PredictorSettings,
+        seat: Seat,
+        company: Company,
+        families: Families,
+    ) -> None:
+        self.model = loaded.spec.key
+        self._settings = settings
+        self._seat = seat
+        self._queue = queue
+        metrics = Metrics(self.model, families)
+        self.patience = patience = Patience(metrics)
+        self._device = Device(loaded.backend, seat=seat, cost=loaded.cost, metrics=metrics)
+        batcher = Batcher(_batch_policy(settings, loaded.backend), loaded.cost)
+        self._leases = leases = Leases(queue, patience, forget=batcher.discard)
+        self._consumer = Consumer(
+            queue,
+            batcher=batcher,
+            leases=leases,
+            patience=patience,
+            read_ahead=_read_ahead(settings),
+        )
+        self._worker = Worker(
+            queue,
+            device=self._device,
+            batcher=batcher,
+            consumer=self._consumer,
+            leases=leases,
+            company=company,
+            publisher=Publisher(queue, leases=leases, patience=patience, metrics=metrics),
+            patience=patience,
+            metrics=metrics,
+        )
+
+    async def open(self) -> None:
+        """Wait for Redis, and make the consumer groups."""
+        await self._consumer.open()
+
+    def begun(self) -> Sequence[EntryId]:
+        """What is held and begun."""
+        return self._worker.begun()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until ``stop`` is set and what is begun is settled.
+
+        Raises:
+            DeviceLost: in an exception group; the process must end
+        """
+        shared = self._settings.shared
+        keeping = keep_leases(
+            self._leases,
+            every_s=shared.renew_every_ms / 1e3,
+            forward_age_s=self._device.age_s,
+            forward_limit_s=shared.forward_limit_ms / 1e3,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            keepers = [tasks.create_task(keeping), tasks.create_task(self._speak())]
+            await self._worker.run(stop)
+            for keeper in keepers:
+                keeper.cancel()
+
+    async def leave(self) -> None:
+        """Hand back what is held and not begun; without Redis the leases run out instead.
+
+        After a clean drain nothing is begun. What is, when the grace ran out, lapses as after a
+        kill.
+        """
+        self._seat.give_up()
+        try:
+            async with asyncio.timeout(_LEAVE_S):
+                handed_back = await self._queue.hand_back(self.begun())
+                await self._queue.goodbye()
+            log.info("handed back what was still held", model=self.model, deliveries=handed_back)
+        except (QueueUnavailable, TimeoutError):
+            log.warning("could not hand back, others take over when the leases run out")
+
+    async def _speak(self) -> None:
+        """Say again and again that this worker lives; trim what the streams no longer need."""
+        every_s = min(_HEARTBEAT_S, self._settings.shared.lease_ms / 3e3)
+        then, others_then_s = monotonic(), self._seat.others_busy_s()
+        while True:
+            now, others_s = monotonic(), self._seat.others_busy_s()
+            # Of what the device has for this model: the others have theirs.
+            left = 1 - (others_s - others_then_s) / max(now - then, 1e-9)
+            rate = self._worker.tokens_per_s() * min(max(left, 0.0), 1.0)
+            then, others_then_s = now, others_s
+            await self.patience(partial(self._queue.heartbeat, tokens_per_s=rate))
+            await self.patience(self._queue.trim)
+            await asyncio.sleep(every_s)
+
+
+def _token_budget(settings: PredictorSettings, backend: Backend) -> int:
+    return _NO_BUDGET if backend.fixed else settings.token_budget
+
+
+def _batch_policy(settings: PredictorSettings, backend: Backend) -> BatchPolicy:
+    return BatchPolicy(
+        max_forward_s=settings.max_forward_ms / 1e3,
+        token_budget=_token_budget(settings, backend),
+        max_rows=settings.max_rows,
+        packed=backend.packs,
+        linger_s=settings.linger_ms / 1e3,
+        bulk_share=settings.bulk_share,
+    )
+
+
+def _read_ahead(settings: PredictorSettings) -> ReadAhead:
+    return ReadAhead(
+        ahead_s=settings.read_ahead_ms / 1e3,
+        bulk_share=settings.bulk_share,
+        reclaim_every_s=settings.reclaim_every_ms / 1e3,
+        lease_s=settings.shared.lease_ms / 1e3,
+    )

@@ -1,0 +1,172 @@
+"""Every kind of model through HTTP, queue and predictor, and what each of them refuses."""
+
+import base64
+import io
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image, ImageOps
+
+from tests.kinds.conftest import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+SEVEN = (ROOT / "models" / "mnist-digits" / "sample.png").read_bytes()
+SETOSA = [5.1, 3.5, 1.4, 0.2]
+NAMED = {
+    "petal width (cm)": 0.2,
+    "petal length (cm)": 1.4,
+    "sepal width (cm)": 3.5,
+    "sepal length (cm)": 5.1,
+}
+DIGITS, IRIS = "/models/mnist-digits/predict", "/models/iris-svm/predict"
+
+
+def in_base64(file: bytes) -> str:
+    return base64.b64encode(file).decode()
+
+
+def jpeg_of(file: bytes, *, size: int) -> bytes:
+    """Black on white and larger, as somebody would photograph it."""
+    written = io.BytesIO()
+    inverted = ImageOps.invert(Image.open(io.BytesIO(file)))
+    inverted.resize((size, size)).convert("RGB").save(written, "JPEG")
+    return written.getvalue()
+
+
+def labels(answer: httpx.Response) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return [row["label"] for row in answer.json()["outputs"]]
+
+
+def test_every_model_answers_its_own_sample(client: httpx.Client) -> None:
+    models = client.get("/models").json()["models"]
+
+    answers = {one["name"]: labels(client.get(f"/models/{one['name']}/test")) for one in models}
+
+    assert answers["mnist-digits"] == ["7"]
+    assert answers["iris-svm"] == ["setosa"]
+    assert answers["nsmc-sentiment"] == ["positive"]
+
+
+def test_a_picture_comes_as_a_file_in_a_form_or_in_base64(client: httpx.Client) -> None:
+    raw = client.post(DIGITS, content=SEVEN, headers={"Content-Type": "image/png"})
+    form = client.post(DIGITS, files={"image": SEVEN}, data={"top_k": "3"})
+    json = client.post(DIGITS, json={"inputs": in_base64(SEVEN)})
+    named = client.post("/predict", files={"image": SEVEN}, data={"model": "mnist-digits"})
+
+    assert labels(raw) == labels(form) == labels(json) == labels(named) == ["7"]
+    assert len(form.json()["outputs"][0]["top"]) == 3
+
+
+def test_several_pictures_in_one_request(client: httpx.Client) -> None:
+    form = client.post(DIGITS, files=[("image", SEVEN), ("image", b"none"), ("image", SEVEN)])
+    json = client.post(DIGITS, json={"inputs": [in_base64(SEVEN), "bm9uZQ==", in_base64(SEVEN)]})
+
+    for answer in (form, json):
+        first, second, third = answer.json()["outputs"]
+        assert first == third
+        assert first["label"] == "7"
+        assert second["error"]["code"] == "invalid_request"
+
+
+def test_a_photograph_of_a_digit_is_the_digit(client: httpx.Client) -> None:
+    photograph = jpeg_of(SEVEN, size=700)
+
+    answer = client.post(DIGITS, content=photograph, headers={"Content-Type": "image/jpeg"})
+
+    assert labels(answer) == ["7"]
+
+
+@pytest.mark.parametrize("inputs", [SETOSA, [SETOSA], NAMED, [NAMED, SETOSA]])
+def test_a_row_comes_as_values_or_by_name(client: httpx.Client, inputs: Any) -> None:
+    answer = client.post(IRIS, json={"inputs": inputs})
+
+    assert set(labels(answer)) == {"setosa"}
+
+
+def test_a_job_of_any_kind_is_read_by_its_id(client: httpx.Client) -> None:
+    picture = client.post("/models/mnist-digits/jobs", files={"image": SEVEN}).json()
+    row = client.post("/models/iris-svm/jobs", json={"inputs": SETOSA}).json()
+
+    for job, label in ((picture, "7"), (row, "setosa")):
+        record = client.get(f"/jobs/{job['id']}?wait=30").json()
+        assert record["state"] == "succeeded"
+        assert record["outputs"][0]["label"] == label
+
+
+def test_the_same_picture_under_one_key_is_the_same_job(client: httpx.Client) -> None:
+    headers = {"Idempotency-Key": "seven"}
+
+    first, again = (client.post(DIGITS, files={"image": SEVEN}, headers=headers) for _ in range(2))
+    other = client.post(DIGITS, files={"image": SEVEN[:-1]}, headers=headers)
+
+    assert first.json()["id"] == again.json()["id"]
+    assert other.status_code == 422
+
+
+def test_all_kinds_at_once_come_back_to_whom_they_belong(client: httpx.Client) -> None:
+    def ask(number: int) -> tuple[str, list[str]]:
+        match number % 3:
+            case 0:
+                return "7", labels(client.post(DIGITS, files={"image": SEVEN}))
+            case 1:
+                return "setosa", labels(client.post(IRIS, json={"inputs": SETOSA}))
+            case _:
+                return "negative", labels(client.post("/predict", json={"inputs": "지루하다"}))
+
+    with ThreadPoolExecutor(16) as callers:
+        answers = list(callers.map(ask, range(300)))
+
+    assert all(got == [wanted] for wanted, got in answers)
+
+
+@pytest.mark.parametrize(
+    ("path", "sent", "status", "told"),
+    [
+        (DIGITS, {"content": SEVEN[:10], "headers": {"Content-Type": "image/png"}}, 422, "no PNG"),
+        (DIGITS, {"files": {"image": b""}}, 422, "picture of 0 bytes"),
+        (DIGITS, {"files": {"photo": SEVEN}}, 422, "a part named 'photo'"),
+        (DIGITS, {"files": {"image": SEVEN}, "data": {"top_k": "many"}}, 422, "top_k"),
+        (DIGITS, {"files": {"image": SEVEN}, "data": {"size": "1"}}, 422, "a part named 'size'"),
+        (DIGITS, {"json": {"inputs": "no base64"}}, 422, "is not base64"),
+        (DIGITS, {"json": {"inputs": [1, 2]}}, 422, "`$.inputs[0]`"),
+        (DIGITS, {"json": {"inputs": []}}, 422, "length >= 1"),
+        (DIGITS, {"content": b"x", "headers": {"Content-Type": "image/gif"}}, 415, "image/png"),
+        (
+            DIGITS,
+            {"content": b"--x", "headers": {"Content-Type": "multipart/form-data"}},
+            400,
+            "no multipart/form-data",
+        ),
+        (IRIS, {"json": {"inputs": [1, 2, 3]}}, 422, "row has 3 values, the model takes 4"),
+        (IRIS, {"json": {"inputs": [1, 2, 3, "x"]}}, 422, "got `str` - at `$.inputs[3]`"),
+        (IRIS, {"json": {"inputs": {"sepal": 1}}}, 422, "'sepal', which is no feature"),
+        (IRIS, {"content": b'{"inputs": [NaN, 1, 2, 3]}'}, 400, "not JSON"),
+        (IRIS, {"content": b'{"inputs": [1e999, 1, 2, 3]}'}, 422, ""),
+        (IRIS, {"files": {"image": SEVEN}}, 415, "takes no files"),
+        ("/predict", {"json": {"inputs": [1.5]}}, 422, "`$.inputs[0]`"),
+        ("/models/iris-svm/versions/9/predict", {"json": {"inputs": SETOSA}}, 404, "no version"),
+    ],
+)
+def test_what_cannot_be_served_says_why(
+    client: httpx.Client, path: str, sent: dict[str, Any], status: int, told: str
+) -> None:
+    answer = client.post(path, **sent)
+
+    assert (answer.status_code, answer.headers["content-type"]) == (
+        status,
+        "application/problem+json",
+    ), answer.text
+    assert told in answer.json()["detail"]
+
+
+def test_the_document_describes_every_kind(client: httpx.Client) -> None:
+    document = client.get("/openapi.json").json()
+
+    body = document["paths"]["/predict"]["post"]["requestBody"]["content"]
+    assert set(body) == {"application/json", "image/png", "image/jpeg", "multipart/form-data"}
+    forms = document["components"]["schemas"]["PredictBody"]["properties"]["inputs"]["anyOf"]
+    assert {form["type"] for form in forms} == {"string", "array", "object"}
