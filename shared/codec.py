@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from shared.contract import Layout, Outcome, Rows
+from shared.contract import Layout, Outcome, RawInput, Rows
 from shared.errors import DecodeError
 
 VERSION: Final = 1
@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 _encoder = msgspec.msgpack.Encoder()
 _rows_decoder = msgspec.msgpack.Decoder(Rows)
+_raw_decoder = msgspec.msgpack.Decoder(RawInput)
 _layout_decoder = msgspec.msgpack.Decoder(Layout)
 _outcomes_decoder = msgspec.msgpack.Decoder(list[Outcome])
 
@@ -43,6 +44,20 @@ def decode_rows(frame: bytes) -> Rows:
         counts = [len(c.lengths) for c in rows.columns]
         raise DecodeError(f"columns of a chunk have {counts} rows, expected one equal count")
     return rows
+
+
+def encode_raw(raw: RawInput) -> bytes:
+    """An input that is still to be preprocessed, as one frame."""
+    return _VERSION_BYTE + _encoder.encode(raw)
+
+
+def decode_raw(frame: bytes) -> RawInput:
+    """Inverse of :func:`encode_raw`.
+
+    Raises:
+        DecodeError: another version, or not this format.
+    """
+    return _decode(frame, _raw_decoder)
 
 
 def encode_outcomes(outcomes: Sequence[Outcome]) -> bytes:

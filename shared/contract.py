@@ -5,7 +5,7 @@ Pure: no I/O, no clock. Everything here is frozen; what travels is written and r
 """
 
 from enum import StrEnum
-from typing import Final, NewType, Self
+from typing import Any, Final, NewType, Self
 
 import msgspec
 
@@ -84,6 +84,16 @@ class Rows(msgspec.Struct, frozen=True, array_like=True):
 
     def __len__(self) -> int:
         return len(self.columns[0].lengths)
+
+
+class RawInput(msgspec.Struct, frozen=True, array_like=True):
+    """One input on its way to a preprocess worker, and what becomes of it there."""
+
+    lane: Lane
+    """Where its tensors wait."""
+    truncate: bool
+    given: Any
+    """As the model's codec reads it."""
 
 
 class Tensor(msgspec.Struct, frozen=True, array_like=True):
@@ -199,6 +209,9 @@ class Timings(msgspec.Struct, frozen=True):
 
     admit: int = 0
     preprocess: int = 0
+    """Before it was queued."""
+    preprocess_worker: int = 0
+    """After that, by a preprocess worker: of the chunk that took longest."""
     batch: int = 0
     inference: int = 0
 

@@ -14,7 +14,8 @@ payload:<id>:<at>:<chunk>       string  submit, move          workers           
 reply:<gateway>                 stream  finish                its gateway         1 minute
 load:<model>@<version>          hash    submit … acknowledge  submit, begin       trim at rest
 dead:<model>                    stream  begin                 operators           capped
-predictors                      hash    heartbeat             submit, begin       1 minute
+predictors                      hash    heartbeat             gateways, begin     1 minute
+preprocessors                   hash    heartbeat             gateways            1 minute
 ==============================  ======  ====================  ==================  ===========
 
 Fields of ``job:<id>`` (none over 64 bytes, so that Redis keeps the hash a listpack):
@@ -34,6 +35,7 @@ due            deadline on the same clock; absent without one
 keep           retention in milliseconds
 top            ``top_k`` of the answer; absent when 1
 admit, prep    microseconds before the submit
+raw            microseconds of preprocessing after it; absent where it was inline
 batch, infer   microseconds of the last settled chunk
 watch          gateways to tell at the end
 c<chunk>       ``attempt tries open worker`` of a chunk that was begun
@@ -53,7 +55,8 @@ from shared.contract import GatewayId, JobId, Lane, ModelKey
 PARTITION: Final = "penstock:{0}:"
 PREDICTORS_GROUP: Final = "predictors"
 PREPROCESSORS_GROUP: Final = "preprocessors"
-PREDICTORS: Final = f"{PARTITION}predictors"
+PREDICTORS: Final = f"{PARTITION}{PREDICTORS_GROUP}"
+PREPROCESSORS: Final = f"{PARTITION}{PREPROCESSORS_GROUP}"
 
 
 def stream(model: ModelKey, lane: Lane) -> str:

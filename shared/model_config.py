@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from shared.model_spec import Color, ModelRefused, Scoring, Task
+from shared.model_spec import Color, ModelRefused, Preprocess, Scoring, Task
 
 FILE: Final = "model.toml"
 
@@ -61,6 +61,8 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     task: Annotated[Task, Meta(examples=["text-classification"])] = Task.TEXT_CLASSIFICATION
     backend: Annotated[Literal["torch", "onnx", "stand-in"], Meta(examples=["torch"])] = "torch"
+    preprocess: Annotated[Preprocess | None, Meta(examples=["inline"])] = None
+    """None: pictures in a worker, everything else inline."""
     module: Annotated[
         Annotated[str, Meta(pattern=r"^[\w.]+:\w+$")] | None, Meta(examples=["nets:DigitNet"])
     ] = None

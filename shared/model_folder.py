@@ -28,6 +28,7 @@ from shared.model_spec import (
     Input,
     ModelRefused,
     ModelSpec,
+    Preprocess,
     Sample,
     Scoring,
     TableInput,
@@ -45,6 +46,7 @@ _STAND_IN: Final = Checkpoint(
     pad_id=0,
 )
 """What a checkpoint would state of the model that has none."""
+_WHERE: Final = {Task.IMAGE_CLASSIFICATION: Preprocess.WORKER}
 _SAMPLE_TEXT: Final = "A sentence to try the model with."
 _MOST_SAMPLE_BYTES: Final = 1 << 20
 _WEIGHTS: Final = {"torch": SAFETENSORS, "onnx": ONNX}
@@ -150,6 +152,7 @@ def _spec(
         labels=config.labels or checkpoint.labels,
         scoring=config.scoring or checkpoint.scoring,
         takes=_input(config, checkpoint),
+        preprocess=config.preprocess or _WHERE.get(config.task, Preprocess.INLINE),
         sample=sample,
         max_queue_ms=config.max_queue_ms,
         description=config.description or checkpoint.architecture,

@@ -39,6 +39,15 @@ class Scoring(StrEnum):
     """The model's outputs are the scores already."""
 
 
+class Preprocess(StrEnum):
+    """Where inputs become tensors."""
+
+    INLINE = "inline"
+    """In the gateway."""
+    WORKER = "worker"
+    """In a preprocess worker, a process of its own, between two streams."""
+
+
 class Color(StrEnum):
     """The channels of an image model's input."""
 
@@ -102,6 +111,7 @@ class ModelSpec:
     """In the order of the logits."""
     scoring: Scoring
     takes: Input
+    preprocess: Preprocess
     sample: Sample
     """What ``/models/{name}/test`` predicts."""
     max_queue_ms: int | None

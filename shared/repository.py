@@ -15,7 +15,7 @@ from pathlib import Path
 from shared.errors import UnknownModel
 from shared.hub import fetch, is_hub_id
 from shared.model_folder import Model, open_model, visible_folders
-from shared.model_spec import ModelRefused, ModelSpec, Scoring, Task
+from shared.model_spec import ModelRefused, ModelSpec, Preprocess, Scoring, Task
 
 # The one door to models: callers need not know which file reads what.
 __all__ = ["ModelRefused", "ModelSpec", "Repository", "Scoring", "Task", "open_repository"]
@@ -38,6 +38,28 @@ class Repository:
             UnknownModel: naming the models that exist.
         """
         return tuple(self._model(name).versions.values())
+
+    def wanted(self, names: Sequence[str], *, told_by: str) -> list[ModelSpec]:
+        """The versions that a process is told to serve, as ``name`` or ``name@version``.
+
+        All there are where none is named; ``told_by`` is the setting that names them.
+
+        Raises:
+            ModelRefused: one of them is not there.
+        """
+        try:
+            found = [spec for name in names or self.names() for spec in self._of(name)]
+        except UnknownModel as unknown:
+            raise ModelRefused(f"{told_by}: {unknown.detail}") from unknown
+        return list({spec.key: spec for spec in found}.values())
+
+    def wants_preprocess_worker(self) -> bool:
+        """Some model's inputs are too heavy for a gateway."""
+        return any(spec.preprocess is Preprocess.WORKER for spec in self.wanted((), told_by=""))
+
+    def _of(self, name: str) -> tuple[ModelSpec, ...]:
+        name, at, version = name.partition("@")
+        return (self.find(name, version),) if at else self.versions(name)
 
     def find(self, name: str | None, version: str | None) -> ModelSpec:
         """The version asked for; None means the default one.

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings
 from services.gateway.settings import GatewaySettings
 from services.local.settings import LocalSettings
 from services.predictor.settings import PredictorSettings
+from services.preprocess.settings import PreprocessSettings
 from shared.settings import SharedSettings
 from shared.settings_words import default, takes, variables
 
@@ -20,6 +21,7 @@ ROOMS: Final[dict[str, type[BaseSettings]]] = {
     "Every service": SharedSettings,
     "Gateway": GatewaySettings,
     "Predictor": PredictorSettings,
+    "Preprocess worker": PreprocessSettings,
     "One machine (`make run`)": LocalSettings,
 }
 
@@ -33,8 +35,8 @@ and what to write instead.
 `make run` takes the commonest as its own words: `PREDICTORS` and `GATEWAYS` (how many),
 `MODEL` (`PENSTOCK_MODEL`), `PORT` (`PENSTOCK_GATEWAY_PORT`), `DATA` (`PENSTOCK_LOCAL_DATA`).
 It sets `PENSTOCK_GATEWAY_FD`, an ops port for each predictor (counted up from
-`PENSTOCK_OPS_PORT` where that is set) and, unless you do, `PENSTOCK_REDIS_URL` and each
-predictor's share of the CPU threads.
+`PENSTOCK_OPS_PORT` where that is set) and preprocess worker and, unless you do,
+`PENSTOCK_REDIS_URL` and each predictor's share of the CPU threads.
 
 Written by `python -m tools.settings_table`.
 """

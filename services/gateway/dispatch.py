@@ -20,11 +20,11 @@ from services.gateway.pulse import Pulse
 from services.gateway.submitter import Submitter
 from services.gateway.timings import Marks
 from services.gateway.waiting import Holder
-from services.preprocess.chunks import chunks_of
+from services.preprocess.chunks import chunks_of, raw_chunks
 from services.preprocess.codecs import Codec
 from services.preprocess.pool import PreprocessPool
 from shared.clock import RedisClock
-from shared.contract import Job, ModelKey, Record
+from shared.contract import Chunk, Job, Lane, Layout, ModelKey, Record
 from shared.errors import (
     DeadlineTooClose,
     JobTooLarge,
@@ -32,6 +32,7 @@ from shared.errors import (
     RequestRejected,
     ServiceError,
 )
+from shared.model_spec import Preprocess
 from shared.queue.jobs import JobQueue, Known, Queued, Submitted
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -113,25 +114,24 @@ class Dispatch:
         in_time_tokens = self._pulse.tokens_by(ask.deadline_ms, ask.spec.key)
         if in_time_tokens is not None and not ask.repeatable:  # which may be there already
             self._check_lateness(ask, in_time_tokens, now_s=admitted_s)
-        codec = self._codecs[ask.spec.key]
-        rows = await self._pool.encode(codec, ask.inputs, truncate=ask.parameters.truncate)
-        chunks, layout = chunks_of(
-            rows, chunk_tokens=self._policy.chunk_tokens, chunk_rows=self._policy.chunk_rows
+        in_worker = ask.spec.preprocess is Preprocess.WORKER
+        chunks, layout = (
+            raw_chunks(ask.inputs, lane=ask.lane, truncate=ask.parameters.truncate)
+            if in_worker
+            else await self._encoded(ask)
         )
-        if not chunks:
-            raise next(row for row in rows if isinstance(row, RequestRejected))
         preprocessed_s = time.monotonic()
         job = Job(
             id=ask.id,
             model=ask.spec.key,
             fingerprint=ask.fingerprint,
-            lane=ask.lane,
+            lane=Lane.RAW if in_worker else ask.lane,
             tenant=ask.tenant,
             chunks=chunks,
             layout=layout,
             top_k=ask.parameters.top_k,
             deadline_ms=ask.deadline_ms,
-            in_time_tokens=in_time_tokens,
+            in_time_tokens=None if in_worker else in_time_tokens,
             admit_us=round((admitted_s - call.started_s) * 1e6),
             preprocess_us=round((preprocessed_s - admitted_s) * 1e6),
             trace=ask.trace,
@@ -139,6 +139,16 @@ class Dispatch:
         if job.tokens > self._policy.most_tokens:
             raise JobTooLarge(job.tokens, self._policy.most_tokens)
         return job, Marks(call.started_s, admitted_s, preprocessed_s)
+
+    async def _encoded(self, ask: Ask) -> tuple[tuple[Chunk, ...], Layout | None]:
+        codec = self._codecs[ask.spec.key]
+        rows = await self._pool.encode(codec, ask.inputs, truncate=ask.parameters.truncate)
+        chunks, layout = chunks_of(
+            rows, chunk_tokens=self._policy.chunk_tokens, chunk_rows=self._policy.chunk_rows
+        )
+        if not chunks:
+            raise next(row for row in rows if isinstance(row, RequestRejected))
+        return chunks, layout
 
     def _check_lateness(self, ask: Ask, in_time_tokens: int, *, now_s: float) -> None:
         model = ask.spec.key

@@ -28,7 +28,10 @@ def of_call(record: Record, marks: Marks, clock: RedisClock, *, ended_s: float) 
     completed_us = record.completed_us or record.submitted_us
     begun_us = record.begun_us or completed_us
     # Each stage is bounded by what is left, so that no error of the clock breaks the sum.
-    queue_ms = _within((clock.monotonic_s(begun_us) - marks.preprocessed_s) * 1e3, left_ms)
+    worker_ms = _within(record.timings.preprocess_worker / 1e3, left_ms)
+    left_ms -= worker_ms
+    waited_ms = (clock.monotonic_s(begun_us) - marks.preprocessed_s) * 1e3 - worker_ms
+    queue_ms = _within(waited_ms, left_ms)
     left_ms -= queue_ms
     batch_ms = _within(record.timings.batch / 1e3, left_ms)
     left_ms -= batch_ms
@@ -37,7 +40,7 @@ def of_call(record: Record, marks: Marks, clock: RedisClock, *, ended_s: float) 
     settle_ms = _within((completed_us - begun_us) / 1e3 - batch_ms - inference_ms, left_ms)
     return TimingsMs(
         admit=round(admit_ms, 3),
-        preprocess=round(preprocess_ms, 3),
+        preprocess=round(preprocess_ms + worker_ms, 3),
         queue=round(queue_ms, 3),
         batch=round(batch_ms, 3),
         inference=round(inference_ms, 3),
@@ -54,8 +57,8 @@ def of_job(record: Record) -> TimingsMs:
     settle_us = end_us - begun_us - spent.batch - spent.inference
     return TimingsMs(
         admit=spent.admit / 1e3,
-        preprocess=spent.preprocess / 1e3,
-        queue=max(begun_us - record.submitted_us, 0) / 1e3,
+        preprocess=(spent.preprocess + spent.preprocess_worker) / 1e3,
+        queue=max(begun_us - record.submitted_us - spent.preprocess_worker, 0) / 1e3,
         batch=spent.batch / 1e3,
         inference=spent.inference / 1e3,
         settle=max(settle_us, 0) / 1e3,

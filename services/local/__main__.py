@@ -14,10 +14,17 @@ from contextlib import ExitStack
 
 from services.gateway.settings import GatewaySettings
 from services.local.embedded_redis import EmbeddedRedis, embedded_redis
-from services.local.parts import address_of, gateway_parts, listen, predictor_parts
+from services.local.parts import (
+    address_of,
+    gateway_parts,
+    listen,
+    predictor_parts,
+    preprocess_parts,
+)
 from services.local.settings import LocalSettings
 from services.local.supervisor import run
 from services.predictor.settings import PredictorSettings
+from services.preprocess.settings import PreprocessSettings
 from shared.errors import ServiceError
 from shared.repository import ModelRefused, ModelSpec, open_repository
 from shared.settings import SettingsRefused, load, refuse
@@ -28,9 +35,10 @@ def main() -> None:
     local = load(LocalSettings)
     gateway = load(GatewaySettings)
     predictor = load(PredictorSettings)
+    preprocess = load(PreprocessSettings)
     configure_logging(local.shared.log_format, local.shared.log_level, service="local")
     try:
-        status = start(local, gateway, predictor)
+        status = start(local, gateway, predictor, preprocess)
     except (SettingsRefused, ModelRefused, ServiceError) as refused:
         refuse(str(refused))
     except KeyboardInterrupt:  # before the supervisor listens there is nothing to drain
@@ -38,7 +46,12 @@ def main() -> None:
     raise SystemExit(status)
 
 
-def start(local: LocalSettings, gateway: GatewaySettings, predictor: PredictorSettings) -> int:
+def start(
+    local: LocalSettings,
+    gateway: GatewaySettings,
+    predictor: PredictorSettings,
+    preprocess: PreprocessSettings,
+) -> int:
     """Claim what must be ours alone, then run; returns the exit status.
 
     Raises:
@@ -46,7 +59,8 @@ def start(local: LocalSettings, gateway: GatewaySettings, predictor: PredictorSe
         ModelRefused, ServiceError: the model cannot be served
     """
     budgets_agree(gateway, predictor)
-    model = open_repository(local.shared.models, local.shared.model, weights=False).default
+    repository = open_repository(local.shared.models, local.shared.model, weights=False)
+    workers = local.preprocessors if repository.wants_preprocess_worker() else 0
     with ExitStack() as claimed:
         listener = claimed.enter_context(listen(gateway.host, gateway.port))
         redis = None
@@ -56,12 +70,13 @@ def start(local: LocalSettings, gateway: GatewaySettings, predictor: PredictorSe
             environ["PENSTOCK_REDIS_URL"] = redis.url
         parts = [
             *gateway_parts(local.gateways, gateway, listener=listener, environ=environ),
+            *preprocess_parts(workers, preprocess, environ=environ),
             *predictor_parts(
                 local.predictors, predictor, cores=os.cpu_count() or 1, environ=environ
             ),
         ]
         queue = describe(redis) if redis else local.shared.redis_address
-        greeting = welcome(*address_of(listener), model=model, queue=queue)
+        greeting = welcome(*address_of(listener), model=repository.default, queue=queue)
         return asyncio.run(
             run(
                 [redis.part()] if redis else [],

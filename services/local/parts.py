@@ -1,4 +1,4 @@
-"""The parts of a service on one machine: N gateways behind one socket, M predictors.
+"""The parts of a service on one machine: gateways behind one socket, predictors, preprocessors.
 
 Knows how the services are started and which setting tells them what; starts nothing.
 """
@@ -11,6 +11,7 @@ from services.gateway.settings import GatewaySettings
 from services.local.keeper import Part
 from services.local.probes import readyz
 from services.predictor.settings import PredictorSettings
+from services.preprocess.settings import PreprocessSettings
 from shared.settings import SettingsRefused
 
 _MARGIN_S = 5.0
@@ -90,6 +91,22 @@ def predictor_parts(
             grace_s=settings.drain_grace_ms / 1_000 + _MARGIN_S,
         )
         for number, port in enumerate(ports, start=1)
+    ]
+
+
+def preprocess_parts(
+    count: int, settings: PreprocessSettings, *, environ: Mapping[str, str]
+) -> list[Part]:
+    """Preprocess workers, each with an ops port of its own."""
+    return [
+        Part(
+            name=f"preprocess-{number}",
+            command=(sys.executable, "-m", "services.preprocess"),
+            ready=readyz(reachable(settings.shared.ops_host), port),
+            environ={**environ, "PENSTOCK_OPS_PORT": str(port)},
+            grace_s=settings.drain_grace_ms / 1_000 + _MARGIN_S,
+        )
+        for number, port in enumerate(free_ports(count), start=1)
     ]
 
 

@@ -16,6 +16,9 @@ class LocalSettings(FrozenSettings, env_prefix="PENSTOCK_LOCAL_"):
     gateways: int = Field(
         1, ge=1, le=64, description="gateways that `make run` starts, all on one port"
     )
+    preprocessors: int = Field(
+        1, ge=1, le=64, description="preprocess workers, where a model wants them"
+    )
     data: Path = Field(
         Path(".penstock"), description="folder of the embedded Redis; it survives a restart"
     )

@@ -4,10 +4,7 @@ Reads like a table of contents: load, open, work, drain.
 """
 
 import asyncio
-import os
-import secrets
 import signal
-import socket
 from collections.abc import Sequence
 from time import monotonic
 from typing import Final
@@ -15,17 +12,17 @@ from typing import Final
 import structlog
 from prometheus_client import REGISTRY
 
-from services.predictor.company import Company
 from services.predictor.device_thread import DeviceThread
 from services.predictor.metrics import Families
 from services.predictor.serving import Loaded, Serving, load
 from services.predictor.settings import PredictorSettings
 from shared.contract import WorkerName
-from shared.errors import DeviceLost, UnknownModel
-from shared.model_spec import ModelRefused, ModelSpec
+from shared.errors import DeviceLost
+from shared.model_spec import ModelSpec
+from shared.queue.company import Company
 from shared.queue.connection import connect
-from shared.queue.deliveries import DeliveryQueue
-from shared.repository import Repository, open_repository
+from shared.queue.deliveries import DeliveryQueue, process_name
+from shared.repository import open_repository
 from shared.telemetry import OpsServer
 
 log = structlog.get_logger()
@@ -50,8 +47,8 @@ class Predictor:
         self._settings = settings
         shared = settings.shared
         repository = open_repository(shared.models, shared.model, weights=True)
-        self._specs = wanted_of(repository, settings.models)
-        self._name = _process_name()
+        self._specs = repository.wanted(settings.models, told_by="PENSTOCK_PREDICTOR_MODELS")
+        self._name = process_name()
         self._not_ready: str | None = "the models are being loaded"
         self._stop = asyncio.Event()
 
@@ -155,30 +152,5 @@ class Predictor:
         raise GraceRanOut
 
 
-def wanted_of(repository: Repository, wanted: Sequence[str]) -> list[ModelSpec]:
-    """The versions of ``name`` and ``name@version`` that a predictor is told to serve; all of none.
-
-    Raises:
-        ModelRefused: one of them is not in the repository
-    """
-    names = wanted or repository.names()
-    try:
-        found = [spec for name in names for spec in _versions(repository, name)]
-    except UnknownModel as unknown:
-        raise ModelRefused(f"PENSTOCK_PREDICTOR_MODELS: {unknown.detail}") from unknown
-    return list({spec.key: spec for spec in found}.values())
-
-
-def _versions(repository: Repository, name: str) -> tuple[ModelSpec, ...]:
-    name, at, version = name.partition("@")
-    return (repository.find(name, version),) if at else repository.versions(name)
-
-
 async def _open(servings: Sequence[Serving]) -> None:
     await asyncio.gather(*(serving.open() for serving in servings))
-
-
-def _process_name() -> str:
-    """One start of one process; with a model's number at most 32 characters and no space."""
-    host = socket.gethostname().split(".")[0].replace(" ", "-")[:12]
-    return f"{host}-{os.getpid()}-{secrets.token_hex(3)}"

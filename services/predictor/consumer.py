@@ -13,10 +13,10 @@ from typing import Final
 import structlog
 
 from services.predictor.batcher import Batcher
-from services.predictor.leases import Leases
-from services.predictor.patience import Patience
 from shared.contract import Delivery, Lane
 from shared.queue.deliveries import FIRST_CURSOR, BeginAnswer, DeliveryQueue
+from shared.queue.leases import Leases
+from shared.queue.patience import Patience
 
 log = structlog.get_logger()
 

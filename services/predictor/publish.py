@@ -6,12 +6,12 @@ from typing import Final
 
 import structlog
 
-from services.predictor.leases import Leases
 from services.predictor.metrics import Metrics
-from services.predictor.patience import Patience
 from services.predictor.rows import Place
 from shared.contract import Outcome
 from shared.queue.deliveries import Begun, DeliveryQueue, Settlement
+from shared.queue.leases import Leases
+from shared.queue.patience import Patience
 
 log = structlog.get_logger()
 

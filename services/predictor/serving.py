@@ -16,14 +16,11 @@ import structlog
 from services.predictor.backends.base import Backend
 from services.predictor.backends.load import load_backend
 from services.predictor.batcher import Batcher, BatchPolicy
-from services.predictor.company import Company
 from services.predictor.consumer import Consumer, ReadAhead
 from services.predictor.cost import CostModel
 from services.predictor.device import Device
 from services.predictor.device_thread import Seat
-from services.predictor.leases import Leases, keep_leases
 from services.predictor.metrics import Families, Metrics
-from services.predictor.patience import Patience
 from services.predictor.publish import Publisher
 from services.predictor.settings import PredictorSettings
 from services.predictor.warm_up import warmed_up
@@ -31,7 +28,10 @@ from services.predictor.worker import Worker
 from shared.contract import EntryId
 from shared.errors import QueueUnavailable
 from shared.model_spec import ModelSpec
+from shared.queue.company import Company
 from shared.queue.deliveries import DeliveryQueue
+from shared.queue.leases import Leases, keep_leases
+from shared.queue.patience import Patience
 
 log = structlog.get_logger()
 
@@ -97,7 +97,7 @@ class Serving:
         self._seat = seat
         self._queue = queue
         metrics = Metrics(self.model, families)
-        self.patience = patience = Patience(metrics)
+        self.patience = patience = Patience(went_away=metrics.broker_reconnects.inc)
         self._device = Device(loaded.backend, seat=seat, cost=loaded.cost, metrics=metrics)
         batcher = Batcher(_batch_policy(settings, loaded.backend), loaded.cost)
         self._leases = leases = Leases(queue, patience, forget=batcher.discard)
@@ -138,8 +138,8 @@ class Serving:
         keeping = keep_leases(
             self._leases,
             every_s=shared.renew_every_ms / 1e3,
-            forward_age_s=self._device.age_s,
-            forward_limit_s=shared.forward_limit_ms / 1e3,
+            work_age_s=self._device.age_s,
+            limit_s=shared.forward_limit_ms / 1e3,
         )
         async with asyncio.TaskGroup() as tasks:
             keepers = [tasks.create_task(keeping), tasks.create_task(self._speak())]

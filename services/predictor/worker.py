@@ -17,19 +17,19 @@ from typing import Any
 import structlog
 
 from services.predictor.batcher import Batcher
-from services.predictor.company import Company
 from services.predictor.consumer import Consumer
 from services.predictor.device import Device
 from services.predictor.forming import Forming
 from services.predictor.isolate import outcomes_of_each
-from services.predictor.leases import Leases
 from services.predictor.metrics import Metrics
-from services.predictor.patience import Patience
 from services.predictor.publish import Publisher, settlements_of
 from services.predictor.rows import Place, Row, open_rows
 from shared.contract import Delivery, EntryId, Failure, Outcome
 from shared.errors import DecodeError, PredictionFailed
+from shared.queue.company import Company
 from shared.queue.deliveries import Begun, DeliveryQueue, Settlement
+from shared.queue.leases import Leases
+from shared.queue.patience import Patience
 
 log = structlog.get_logger()
 

@@ -6,10 +6,11 @@ chunks and do not split them.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from services.preprocess.encoded import Encoded, rows_of
-from shared.codec import encode_rows
-from shared.contract import Chunk, Failure, Layout
+from shared.codec import encode_raw, encode_rows
+from shared.contract import Chunk, Failure, Lane, Layout, RawInput, weight
 from shared.errors import RequestRejected
 
 _Row = tuple[int, Encoded]  # the input's index, and the input
@@ -34,6 +35,23 @@ def chunks_of(
     )
     in_order = layout == Layout(chunks=(tuple(range(len(encoded))),))
     return tuple([_chunk(cut) for cut in cuts]), None if in_order else layout
+
+
+def raw_chunks(
+    inputs: Sequence[Any], *, lane: Lane, truncate: bool
+) -> tuple[tuple[Chunk, ...], Layout | None]:
+    """One chunk for each input, for a preprocess worker: what is refused there fails alone.
+
+    ``lane`` is where its tensors will wait.
+    """
+    payloads = [encode_raw(RawInput(lane, truncate, given)) for given in inputs]
+    sizes = [weight(len(payload)) for payload in payloads]
+    chunks = [
+        Chunk(rows=1, tokens=size, longest=size, payload=payload)
+        for size, payload in zip(sizes, payloads, strict=True)
+    ]
+    alone = len(chunks) == 1
+    return tuple(chunks), None if alone else Layout(tuple((n,) for n in range(len(chunks))))
 
 
 def _tokens(row: _Row) -> int:

@@ -1,16 +1,20 @@
 """The stand-in's codec: text as UTF-8 bytes in, the same bytes out.
 
 One byte counts as one token, so that limits, chunks and queue depth behave as with a real
-model. Needs no files.
+model. Needs no files. In a preprocess worker it takes a time, raises or dies on command, as the
+stand-in's backend does in a predictor: ``!encode wait 20``, ``!encode raise``, ``!encode die``.
 """
 
+import os
+import signal
+import time
 from collections.abc import Sequence
 
 from services.preprocess.encoded import Encoded, not_unicode
 from services.preprocess.texts import read_texts
 from shared.contract import Column, Success
 from shared.errors import DecodeError, InputTooLong, RequestRejected
-from shared.model_spec import ModelSpec
+from shared.model_spec import ModelSpec, Preprocess
 
 
 class EchoCodec:
@@ -18,6 +22,7 @@ class EchoCodec:
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
+        self._obeys = spec.preprocess is Preprocess.WORKER
 
     read = staticmethod(read_texts)
 
@@ -37,6 +42,8 @@ class EchoCodec:
             raise DecodeError(f"the echo of a text is not UTF-8: {exc.reason}") from exc
 
     def _encode(self, text: str, *, truncate: bool) -> Encoded | RequestRejected:
+        if self._obeys and text.startswith("!encode "):
+            _obey(text)
         limits = self._spec.text
         if len(text) > limits.max_characters and not truncate:
             return InputTooLong(len(text), limits.max_characters, "characters")
@@ -50,3 +57,13 @@ class EchoCodec:
             raw = raw[: limits.max_tokens].decode(errors="ignore").encode()  # no half character
         column = Column("text", "|u1", (len(raw),), (), raw)
         return Encoded((column,), max(len(raw), 1))  # an empty text is work, too
+
+
+def _obey(command: str) -> None:
+    match command.split():
+        case ["!encode", "wait", milliseconds, *_]:
+            time.sleep(float(milliseconds) / 1e3)  # noqa: TID251 - in a thread, and told to
+        case ["!encode", "raise", *_]:
+            raise RuntimeError("the stand-in was told to raise")
+        case ["!encode", "die", *_]:
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -80,7 +80,7 @@ local function begin(d)
   c.attempt, c.tries, c.worker = c.attempt + 1, c.tries + 1, request.worker
   set(job, field, format_chunk(c))
   if c.attempt > tonumber(job.attempt or 0) then set(job, 'attempt', c.attempt) end
-  if job.state == 'queued' then
+  if job.state == 'queued' and d.lane ~= 'raw' then -- preprocessed, it is still queued
     set(job, 'state', 'running')
     set(job, 'begun', digits(now))
   end

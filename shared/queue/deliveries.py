@@ -4,6 +4,9 @@ Knows Redis and the contract; knows nothing of tensors or models. One object ser
 streams under one worker name, which belongs to one start of one process.
 """
 
+import os
+import secrets
+import socket
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -38,6 +41,12 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 FIRST_CURSOR: Final = "0-0"
 _SILENT_MS: Final = 60_000
 _MOST: Final = 1 << 53  # what Lua's numbers hold exactly
+
+
+def process_name() -> str:
+    """One start of one process; with a model's number at most 32 characters and no space."""
+    host = socket.gethostname().split(".")[0].replace(" ", "-")[:12]
+    return f"{host}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -261,8 +270,11 @@ class DeliveryQueue:
                 )
         return handed_back
 
-    async def move(self, begun: Begun, chunk: Chunk, *, lane: Lane) -> str:
-        """Raw to model queue in one step: ``moved``, ``gone`` or ``stale``."""
+    async def move(self, begun: Begun, chunk: Chunk, *, lane: Lane, spent_us: int = 0) -> str:
+        """Raw to model queue in one step: ``moved``, ``gone`` or ``stale``.
+
+        ``spent_us`` is what preprocessing took.
+        """
         blobs = Blobs()
         wire = chunk_wire(chunk, blobs)
         answer = await self._move(
@@ -274,22 +286,27 @@ class DeliveryQueue:
             attempt=begun.attempt,
             lane=lane,
             chunk=wire,
+            spent_us=spent_us,
             trace=begun.delivery.trace,
         )
         return str(answer.decode())
 
     async def heartbeat(self, *, tokens_per_s: float) -> None:
         """Say that this worker is alive and how fast it is."""
-        await self._heartbeat(
-            self._redis,
-            worker=self._worker,
-            models=str(self._model),
-            tokens_per_s=round(tokens_per_s),
-        )
+        await self._speak(models=str(self._model), tokens_per_s=round(tokens_per_s))
 
     async def goodbye(self) -> None:
         """Say that this worker is leaving."""
-        await self._heartbeat(self._redis, worker=self._worker, models="", tokens_per_s=0)
+        await self._speak(models="", tokens_per_s=0)
+
+    async def _speak(self, *, models: str, tokens_per_s: int) -> None:
+        await self._heartbeat(
+            self._redis,
+            whose=keys.group(self._lanes[0]),
+            worker=self._worker,
+            models=models,
+            tokens_per_s=tokens_per_s,
+        )
 
     async def trim(self) -> None:
         """Cut what the streams no longer need, forget consumers that are gone."""

@@ -1,11 +1,12 @@
 -- Say that a worker is alive and how fast it is; forget those unheard of for a minute.
 --
--- request  {worker, models: "<model>@<version> …", tokens_per_s}; models '' says goodbye
+-- request  {whose: "predictors" or "preprocessors", worker, models: "<model>@<version> …", tokens_per_s};
+--          models '' says goodbye
 --
 -- Returns nothing.
 
 allow_at_maxmemory()
-local key = prefix .. 'predictors'
+local key = prefix .. request.whose
 local A_MINUTE_US = 60000000
 if request.models == '' then
   redis.call('HDEL', key, request.worker)

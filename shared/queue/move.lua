@@ -1,6 +1,6 @@
 -- Move a preprocessed chunk from the raw stream to its model's queue, in one step.
 --
--- request  {model, worker, delivery, attempt, lane, chunk: {rows, tokens, longest, payload}, trace}
+-- request  {model, worker, delivery, attempt, lane, chunk: {rows, tokens, longest, payload}, spent_us, trace}
 --
 -- Returns 'moved', 'gone' (the job had ended or its deadline has passed: acknowledged) or 'stale' (another attempt owns it, or
 -- this one moved it before: nothing happened). The chunk starts unbegun in its new queue.
@@ -9,7 +9,7 @@ allow_at_maxmemory()
 local d, field = request.delivery, 'c' .. request.delivery.chunk
 
 local function move()
-  local job = open_record(d.job, 'state', 'at', 'due', 'fresh', field)
+  local job = open_record(d.job, 'state', 'at', 'due', 'fresh', 'raw', field)
   if not job.state or job.at ~= d.at or TERMINAL[job.state] then
     acknowledge(d)
     return 'gone'
@@ -23,6 +23,7 @@ local function move()
   acknowledge(d) -- before the append: it deletes the payload under the name that the append uses
   redis.call('HDEL', job.key, field)
   set(job, 'fresh', job.fresh + d.rows)
+  set(job, 'raw', math.max(job.raw or 0, request.spent_us)) -- chunks are preprocessed beside each other
   write(job)
   append(request.model, request.lane, d.job, d.at, d.chunk, request.chunk, d.tenant, request.trace)
   return 'moved'

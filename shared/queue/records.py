@@ -65,6 +65,7 @@ def _changing(fields: dict[bytes, bytes], rows: int, timings: Timings) -> dict[s
         "timings": Timings(
             admit=timings.admit,
             preprocess=timings.preprocess,
+            preprocess_worker=_number(fields, b"raw"),
             batch=_number(fields, b"batch"),
             inference=_number(fields, b"infer"),
         ),

@@ -14,6 +14,7 @@ from services.gateway import draining
 from services.gateway.problems import look_up
 from services.gateway.settings import GatewaySettings
 from services.predictor.settings import PredictorSettings
+from services.preprocess.settings import PreprocessSettings
 from shared.errors import BodyTooLarge, BodyTooSlow, ServiceError
 from shared.settings import SharedSettings
 from shared.settings_words import variables
@@ -21,10 +22,11 @@ from tests.compose.nginx_conf import Directive, milliseconds, parse, size_bytes
 
 ROOT: Final = Path(__file__).parents[2]
 FOLDER: Final = ROOT / "compose"
-SERVICES: Final = ("gateway", "predictor")
+SERVICES: Final = ("gateway", "preprocess", "predictor")
+IMAGES: Final = ("gateway", "predictor")
 KNOWN: Final = {
     name
-    for declared in (SharedSettings, GatewaySettings, PredictorSettings)
+    for declared in (SharedSettings, GatewaySettings, PredictorSettings, PreprocessSettings)
     for name in variables(declared)
 }
 
@@ -40,7 +42,9 @@ def services() -> dict[str, Any]:
     return loaded
 
 
-def default(declared: type[GatewaySettings | PredictorSettings], name: str) -> int:
+def default(
+    declared: type[GatewaySettings | PredictorSettings | PreprocessSettings], name: str
+) -> int:
     value = declared.model_fields[name].default
     assert isinstance(value, int)
     return value
@@ -144,6 +148,7 @@ def test_a_problem_of_nginx_has_the_members_of_ours(nginx: Directive) -> None:
             + int(draining._LAST_ANSWERS_S * 1000)
             + 5000,
         ),
+        ("preprocess", default(PreprocessSettings, "drain_grace_ms") + 2000),
         ("predictor", default(PredictorSettings, "drain_grace_ms") + 2000),
     ],
 )
@@ -188,7 +193,7 @@ def test_every_setting_that_is_named_exists() -> None:
     assert {name: place for name, place in named.items() if name not in KNOWN} == {}
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", IMAGES)
 def test_an_image_runs_as_nobody_in_particular_and_is_asked_whether_it_lives(service: str) -> None:
     text = dockerfile(service)
 

@@ -11,12 +11,24 @@ from shared.codec import (
     VERSION,
     decode_layout,
     decode_outcomes,
+    decode_raw,
     decode_rows,
     encode_layout,
     encode_outcomes,
+    encode_raw,
     encode_rows,
 )
-from shared.contract import Column, Failure, Layout, Outcome, Rows, Success, Tensor
+from shared.contract import (
+    Column,
+    Failure,
+    Lane,
+    Layout,
+    Outcome,
+    RawInput,
+    Rows,
+    Success,
+    Tensor,
+)
 
 ROWS = Rows(
     columns=(
@@ -41,6 +53,9 @@ OUTCOMES_BYTES = bytes.fromhex(
     "92a26f6b90"
 )
 
+RAW = RawInput(Lane.BULK, truncate=True, given=b"\x89PNG")
+RAW_BYTES = bytes.fromhex("0193a462756c6bc3c40489504e47")
+
 LAYOUT = Layout(chunks=((3, 0), (1,)), rejected=((2, Failure("input_too_long", "too long")),))
 LAYOUT_BYTES = bytes.fromhex(
     "019292920300910191920293a56572726f72ae696e7075745f746f6f5f6c6f6e67a8746f6f206c6f6e67"
@@ -54,6 +69,11 @@ def test_the_version_that_is_written_is_one() -> None:
 def test_rows_are_these_bytes() -> None:
     assert encode_rows(ROWS).hex() == ROWS_BYTES.hex()
     assert decode_rows(ROWS_BYTES) == ROWS
+
+
+def test_a_raw_input_is_these_bytes() -> None:
+    assert encode_raw(RAW).hex() == RAW_BYTES.hex()
+    assert decode_raw(RAW_BYTES) == RAW
 
 
 def test_outcomes_are_these_bytes() -> None:

@@ -33,6 +33,7 @@ _SHORT: Final = {
     "PENSTOCK_LEASE_MS": str(round(LEASE_S * 1e3)),
     "PENSTOCK_RENEW_EVERY_MS": "300",
     "PENSTOCK_PREDICTOR_RECLAIM_EVERY_MS": "200",
+    "PENSTOCK_PREPROCESS_RECLAIM_EVERY_MS": "200",
 }
 _STAND_IN: Final = """\
 task = "echo"
@@ -40,6 +41,7 @@ backend = "stand-in"
 description = "Echo, for fault tests"
 sample = "hello"
 max_tokens = 4096
+preprocess = "{preprocess}"
 
 [options]
 forward_ms = {forward_ms}
@@ -158,6 +160,7 @@ class Cluster:
         *,
         forward_ms: float = 0,
         row_ms: float = 0,
+        preprocess: str = "inline",
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self.redis = redis
@@ -165,7 +168,7 @@ class Cluster:
         self.parts: list[Part] = []
         models = folder / "models"
         (models / "stand-in").mkdir(parents=True, exist_ok=True)
-        text = _STAND_IN.format(forward_ms=forward_ms, row_ms=row_ms)
+        text = _STAND_IN.format(forward_ms=forward_ms, row_ms=row_ms, preprocess=preprocess)
         (models / "stand-in" / "model.toml").write_text(text, encoding="utf-8")
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("PENSTOCK_")}
         self._environ = {
@@ -191,6 +194,17 @@ class Cluster:
         port = free_port()
         own = {"PENSTOCK_OPS_PORT": str(port), **environ}
         return self._part("services.predictor", f"predictor-{len(self.predictors) + 1}", port, own)
+
+    @property
+    def preprocessors(self) -> list[Part]:
+        return [part for part in self.parts if part.module == "services.preprocess"]
+
+    def preprocessor(self, **environ: str) -> Part:
+        """Start one more preprocess worker."""
+        port = free_port()
+        own = {"PENSTOCK_OPS_PORT": str(port), **environ}
+        name = f"preprocess-{len(self.preprocessors) + 1}"
+        return self._part("services.preprocess", name, port, own)
 
     def gateway(self, **environ: str) -> Part:
         """Start one more gateway."""
@@ -246,6 +260,7 @@ async def running_cluster(
     fsync: str = "always",
     forward_ms: float = 0,
     row_ms: float = 0,
+    preprocess: str = "inline",
     environ: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Cluster]:
     """A durable Redis of its own and an empty cluster around it; all gone after the block."""
@@ -256,7 +271,14 @@ async def running_cluster(
     redis = RedisServer(binary, durable)
     try:
         redis.start()
-        cluster = Cluster(redis, folder, forward_ms=forward_ms, row_ms=row_ms, environ=environ)
+        cluster = Cluster(
+            redis,
+            folder,
+            forward_ms=forward_ms,
+            row_ms=row_ms,
+            preprocess=preprocess,
+            environ=environ,
+        )
         try:
             yield cluster
         finally:

@@ -25,13 +25,17 @@ async def cleanup() -> AsyncIterator[AsyncExitStack]:
 def start_cluster(cleanup: AsyncExitStack, tmp_path: Path) -> StartCluster:
     """Starts a cluster and awaits it: ``start_cluster(predictors=2, forward_ms=200)``."""
 
-    async def start(*, predictors: int = 0, gateways: int = 0, **options: object) -> Cluster:
+    async def start(
+        *, predictors: int = 0, gateways: int = 0, preprocessors: int = 0, **options: object
+    ) -> Cluster:
         running = running_cluster(tmp_path, **options)  # type: ignore[arg-type]
         cluster = await cleanup.enter_async_context(running)
         for _ in range(gateways):
             cluster.gateway()
         for _ in range(predictors):
             cluster.predictor()
+        for _ in range(preprocessors):
+            cluster.preprocessor()
         return await cluster.ready()
 
     return start

@@ -121,7 +121,7 @@ async def test_a_hung_forward_ends_its_process_and_the_job_ends_too(
     assert echoes(records[0]) == ["(dead_lettered)"]
     assert_each_answered_once(records[1:], wanted)
     assert cluster.predictors[0].starts == 4, "one for each of three tries, and the last"
-    assert "forward exceeds its limit" in cluster.predictors[0].log.read_text()
+    assert "work exceeds its limit" in cluster.predictors[0].log.read_text()
 
 
 async def dead_letters(cluster: Cluster, client: QueueClient) -> list[dict[bytes, bytes]]:

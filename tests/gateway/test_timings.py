@@ -37,6 +37,24 @@ def test_stages_are_told_apart() -> None:
     assert server_timing(spent).startswith(b"admit;dur=1.0, preprocess;dur=2.0, queue;dur=7.0")
 
 
+def test_what_a_preprocess_worker_took_is_preprocessing_and_not_queue() -> None:
+    ended = msgspec.structs.replace(
+        record(),
+        submitted_us=at(10.004),
+        begun_us=at(10.010),
+        completed_us=at(10.030),
+        timings=Timings(
+            admit=1_000, preprocess=2_000, preprocess_worker=5_000, batch=3_000, inference=12_000
+        ),
+    )
+
+    of_the_call = of_call(ended, Marks(10.0, 10.001, 10.003), clock(), ended_s=10.031)
+    of_the_job = of_job(ended)
+
+    assert of_the_call == TimingsMs(1.0, 7.0, 2.0, 3.0, 12.0, 5.0, 1.0)
+    assert (of_the_job.preprocess, of_the_job.queue) == (7.0, 1.0)
+
+
 moments = st.floats(0, 100)
 
 

@@ -15,19 +15,19 @@ from redis.asyncio import Redis
 
 from services.predictor.backends.stand_in import StandIn
 from services.predictor.batcher import Batcher, BatchPolicy
-from services.predictor.company import Company
 from services.predictor.consumer import Consumer, ReadAhead
 from services.predictor.cost import CostModel
 from services.predictor.device import Device
 from services.predictor.device_thread import DeviceThread
-from services.predictor.leases import Leases, keep_leases
 from services.predictor.metrics import Families, Metrics
-from services.predictor.patience import Patience
 from services.predictor.publish import Publisher
 from services.predictor.worker import Worker
 from shared.contract import Outcome, WorkerName
 from shared.model_spec import ModelSpec
+from shared.queue.company import Company
 from shared.queue.deliveries import DeliveryQueue
+from shared.queue.leases import Leases, keep_leases
+from shared.queue.patience import Patience
 
 LEASE_MS: Final = 10_000
 HELD_AT_MOST_S: Final = 20.0
@@ -88,7 +88,7 @@ class Station:
         )
         metrics = Metrics(spec.key, Families(self.registry))
         self.backend = Recorder(spec)
-        self.patience = Patience(metrics)
+        self.patience = Patience(went_away=metrics.broker_reconnects.inc)
         self.cost = cost = CostModel()
         self.thread = thread or DeviceThread()
         seat = self.thread.seat(spec.key)
@@ -141,8 +141,8 @@ class Station:
                 keep_leases(
                     self.leases,
                     every_s=1.0,
-                    forward_age_s=self.device.age_s,
-                    forward_limit_s=60.0,
+                    work_age_s=self.device.age_s,
+                    limit_s=60.0,
                 )
             )
             working = tasks.create_task(self.worker.run(self.stop))

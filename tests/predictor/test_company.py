@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from redis.asyncio import Redis
 
-from services.predictor.company import Company
 from services.predictor.device_thread import DeviceThread
 from shared.contract import Lane, ModelKey, State, WorkerName
+from shared.queue.company import Company
 from shared.queue.deliveries import DeliveryQueue
 from tests.clients import QueueClient, echoes, stand_in
 from tests.predictor.stations import LEASE_MS, Station

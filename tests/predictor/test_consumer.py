@@ -4,19 +4,17 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from services.predictor.batcher import Batcher, BatchPolicy
 from services.predictor.consumer import Consumer, ReadAhead
 from services.predictor.cost import CostModel
-from services.predictor.leases import Leases
-from services.predictor.metrics import Families, Metrics
-from services.predictor.patience import Patience
 from shared.contract import Delivery, Lane, WorkerName
 from shared.errors import QueueUnavailable
 from shared.queue.connection import connect
 from shared.queue.deliveries import BeginAnswer, DeliveryQueue
+from shared.queue.leases import Leases
+from shared.queue.patience import Patience
 from tests.builders import LEASE_MS, MODEL, chunk, job, settlement
 from tests.conftest import StartRedis
 from tests.queue.bench import Bench
@@ -56,7 +54,7 @@ class Window:
         reclaim_every_s: float = 1_000.0,
     ) -> None:
         self.queue = queue
-        self.patience = Patience(Metrics(MODEL, Families(CollectorRegistry())))
+        self.patience = Patience(went_away=lambda: None)
         self.batcher = Batcher(
             BatchPolicy(max_forward_s=60.0, token_budget=batch_tokens, max_rows=64), CostModel()
         )

@@ -3,10 +3,10 @@ from typing import Final
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.preprocess.chunks import chunks_of
+from services.preprocess.chunks import chunks_of, raw_chunks
 from services.preprocess.encoded import Encoded, rows_of
-from shared.codec import decode_rows
-from shared.contract import Column, Failure, Layout, Rows
+from shared.codec import decode_raw, decode_rows
+from shared.contract import Column, Failure, Lane, Layout, RawInput, Rows, weight
 from shared.errors import InputTooLong, RequestRejected
 from tests.specs import row
 
@@ -102,3 +102,21 @@ def test_rows_keep_every_column_they_have() -> None:
             Column("types", "|u1", (1, 1), (), b"\2\2"),
         )
     )
+
+
+def test_each_raw_input_is_a_chunk_of_its_own_and_weighs_what_it_holds() -> None:
+    inputs = [b"x" * 6_400, "text", [1.0, 2.0]]
+
+    chunks, layout = raw_chunks(inputs, lane=Lane.BULK, truncate=True)
+
+    assert [decode_raw(one.payload) for one in chunks] == [
+        RawInput(Lane.BULK, True, given) for given in inputs
+    ]
+    assert [one.rows for one in chunks] == [1, 1, 1]
+    assert [one.tokens for one in chunks] == [weight(len(one.payload)) for one in chunks]
+    assert chunks[0].tokens == 6_400 // 32 + 1
+    assert layout == Layout(((0,), (1,), (2,)))
+
+
+def test_one_raw_input_needs_no_layout() -> None:
+    assert raw_chunks(["text"], lane=Lane.INTERACTIVE, truncate=False)[1] is None

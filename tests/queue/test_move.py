@@ -39,6 +39,33 @@ async def test_a_moved_chunk_is_received_with_its_tensors_and_not_yet_begun(benc
     assert await bench.load() == {"tokens:bulk": 100, "tenant:default": 100, "jobs:bulk": 1}
 
 
+async def test_until_it_has_moved_a_job_is_queued(bench: Bench) -> None:
+    """It runs from the predictor's begin on: that is what its deadline bounds."""
+    raw, worker = await preprocessor(bench), bench.worker("w")
+    wanted = job(RAW, lane=Lane.RAW)
+    begun = await begun_raw(bench, raw, wanted)
+    before = await bench.record(wanted.id)
+
+    await raw.move(begun, TENSORS, lane=Lane.INTERACTIVE, spent_us=1_234)
+    moved = await bench.record(wanted.id)
+    await bench.begin_one(worker)
+
+    assert (before.state, before.begun_us) == (State.QUEUED, None)
+    assert (moved.state, moved.timings.preprocess_worker) == (State.QUEUED, 1_234)
+    assert (await bench.record(wanted.id)).state is State.RUNNING
+
+
+async def test_of_several_chunks_the_longest_preprocessing_counts(bench: Bench) -> None:
+    raw = await preprocessor(bench)
+    wanted = job(chunk(1), chunk(1), lane=Lane.RAW)
+    await bench.accept(wanted)
+    held = await raw.receive({Lane.RAW: 2})
+    for begun, spent_us in zip((await raw.begin(held)).begun, (900, 400), strict=True):
+        await raw.move(begun, chunk(1), lane=Lane.INTERACTIVE, spent_us=spent_us)
+
+    assert (await bench.record(wanted.id)).timings.preprocess_worker == 900
+
+
 async def test_a_moved_job_ends_like_any_other(bench: Bench) -> None:
     """Invariant 3: never in no queue, never in two."""
     raw, worker = await preprocessor(bench), bench.worker("w")

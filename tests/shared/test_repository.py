@@ -7,6 +7,7 @@ import pytest
 
 from shared.contract import ModelKey
 from shared.errors import UnknownModel
+from shared.model_spec import Preprocess
 from shared.repository import ModelRefused, Repository, Scoring, Task, open_repository
 from tests.shared.models import checkpoint, model_toml
 
@@ -99,6 +100,70 @@ def test_models_are_found_by_name_and_version_or_by_neither(tmp_path: Path) -> N
     assert repository.find(None, "1").key == ModelKey("films", "1")
     assert repository.find("plays", None).key == ModelKey("plays", "1")
     assert repository.find("films", "2") is repository.versions("films")[1]
+
+
+@pytest.mark.parametrize(
+    ("names", "keys"),
+    [
+        ([], ["films@1", "films@2", "plays@1"]),
+        (["films"], ["films@1", "films@2"]),
+        (["plays", "films@2"], ["plays@1", "films@2"]),
+        (["films@1", "films"], ["films@1", "films@2"]),
+    ],
+)
+def test_a_process_serves_what_it_is_told_to(
+    tmp_path: Path, names: list[str], keys: list[str]
+) -> None:
+    for at in ("films/1", "films/2", "plays/1"):
+        checkpoint(tmp_path / at)
+
+    wanted = opened(tmp_path, "films").wanted(names, told_by="SETTING")
+
+    assert [str(spec.key) for spec in wanted] == keys
+
+
+@pytest.mark.parametrize("name", ["flims", "films@3", "films@"])
+def test_a_process_that_is_told_to_serve_what_is_not_there_refuses(
+    tmp_path: Path, name: str
+) -> None:
+    checkpoint(tmp_path / "films" / "1")
+
+    with pytest.raises(ModelRefused, match="SETTING: "):
+        opened(tmp_path, "films").wanted([name], told_by="SETTING")
+
+
+PICTURES = """
+task = "image-classification"
+module = "nets:Net"
+labels = ["a", "b"]
+sample = "one.png"
+image = {width = 2, height = 3, color = "grey"}
+"""
+
+
+def test_a_model_of_pictures_needs_no_checkpoint_and_a_preprocess_worker(tmp_path: Path) -> None:
+    folder = model_toml(tmp_path / "faces", PICTURES)
+    (folder / "1").mkdir()
+    (folder / "1" / "model.safetensors").touch()
+    (folder / "one.png").write_bytes(b"a picture")
+
+    spec = opened(tmp_path, "faces").default
+
+    assert spec.sample == "YSBwaWN0dXJl"
+    assert (spec.image.width, spec.image.height, spec.image.std) == (2, 3, (1.0,))
+    assert spec.preprocess is Preprocess.WORKER
+    assert opened(tmp_path, "faces").wants_preprocess_worker()
+
+
+@pytest.mark.parametrize("sample", ["none.png", "../faces/one.png", "/etc/hostname", "large.png"])
+def test_a_sample_is_a_small_file_of_the_model(tmp_path: Path, sample: str) -> None:
+    folder = model_toml(tmp_path / "faces", PICTURES.replace("one.png", sample))
+    (folder / "1").mkdir()
+    (folder / "one.png").write_bytes(b"a picture")
+    (folder / "large.png").write_bytes(bytes(2 << 20))
+
+    with pytest.raises(ModelRefused, match=r"faces/model\.toml: sample = .* cannot be read"):
+        opened(tmp_path, "faces", weights=False)
 
 
 @pytest.mark.parametrize(
@@ -217,6 +282,7 @@ def test_the_shipped_stand_in_needs_no_checkpoint() -> None:
 
 ASK_THE_HUB = """
 import sys
+from shared.model_spec import Preprocess
 from shared.repository import ModelRefused, open_repository
 try:
     print(open_repository([], sys.argv[1], weights=sys.argv[2] == "weights").default.key)

@@ -7,7 +7,6 @@ from typing import Final, TypeVar
 
 import structlog
 
-from services.predictor.metrics import Metrics
 from shared.errors import QueueUnavailable
 
 T = TypeVar("T")
@@ -20,8 +19,8 @@ _LONGEST_DELAY_S: Final = 1.0
 class Patience:
     """Repeats verbs while Redis is away, and remembers that it was."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+    def __init__(self, *, went_away: Callable[[], None]) -> None:
+        self._went_away = went_away
         self.outages = 0
         """How often Redis went away; whoever read a lower number must look after its leases."""
         self.back_at = float("-inf")
@@ -48,7 +47,7 @@ class Patience:
             return
         self.away = True
         self.outages += 1
-        self._metrics.broker_reconnects.inc()
+        self._went_away()
         log.warning("redis is away, trying again until it is back", why=error.said)
 
     def _note_answer(self) -> None:

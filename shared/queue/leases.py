@@ -1,7 +1,7 @@
 """What this worker holds, and its right to it.
 
 Everything received is held until it is settled, dropped or lost. While it is held its lease is
-renewed; a forward that is older than its limit is not renewed, the process ends itself instead.
+renewed; work that is older than its limit is not renewed, the process ends itself instead.
 """
 
 import asyncio
@@ -11,14 +11,14 @@ from typing import Final
 
 import structlog
 
-from services.predictor.patience import Patience
 from shared.contract import Delivery, EntryId
 from shared.queue.deliveries import DeliveryQueue
+from shared.queue.patience import Patience
 
 log = structlog.get_logger()
 
 FORWARD_LIMIT_EXIT: Final = 70
-"""Exit status of a worker that ended itself inside a forward."""
+"""Exit status of a worker that ended itself inside its work: a forward, an encoding."""
 
 
 class Leases:
@@ -63,17 +63,17 @@ class Leases:
 
 
 async def keep_leases(
-    leases: Leases, *, every_s: float, forward_age_s: Callable[[], float], forward_limit_s: float
+    leases: Leases, *, every_s: float, work_age_s: Callable[[], float], limit_s: float
 ) -> None:
-    """Renew until cancelled, unless the running forward is older than its limit."""
+    """Renew until canceled, unless what is worked at is older than the limit."""
     while True:
         await asyncio.sleep(every_s)
-        age_s = forward_age_s()
-        if age_s > forward_limit_s:
+        age_s = work_age_s()
+        if age_s > limit_s:
             log.critical(
-                "forward exceeds its limit, this process ends itself and others take over",
-                forward_s=round(age_s, 1),
-                limit_s=forward_limit_s,
+                "work exceeds its limit, this process ends itself and others take over",
+                seconds=round(age_s, 1),
+                limit_s=limit_s,
             )
-            os._exit(FORWARD_LIMIT_EXIT)  # the device thread cannot be stopped in any other way
+            os._exit(FORWARD_LIMIT_EXIT)  # its thread cannot be stopped in any other way
         await leases.renew()

@@ -3,19 +3,17 @@
 import asyncio
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from services.predictor.leases import Leases, keep_leases
-from services.predictor.metrics import Families, Metrics
-from services.predictor.patience import Patience
 from shared.contract import EntryId, Lane
 from shared.queue.deliveries import DeliveryQueue
-from tests.builders import MODEL, job
+from shared.queue.leases import Leases, keep_leases
+from shared.queue.patience import Patience
+from tests.builders import job
 from tests.queue.bench import Bench
 
 
 def leases_of(worker: DeliveryQueue, forgotten: set[EntryId]) -> Leases:
-    patience = Patience(Metrics(MODEL, Families(CollectorRegistry())))
+    patience = Patience(went_away=lambda: None)
     return Leases(worker, patience, forget=forgotten.update)
 
 
@@ -79,6 +77,6 @@ async def test_leases_are_kept_for_as_long_as_the_forward_is_within_its_limit(
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
-            await keep_leases(leases, every_s=0.01, forward_age_s=lambda: 0.9, forward_limit_s=1.0)
+            await keep_leases(leases, every_s=0.01, work_age_s=lambda: 0.9, limit_s=1.0)
 
     assert await bench.idle_ms(delivery) < 1_000

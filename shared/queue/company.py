@@ -24,6 +24,10 @@ class Company:
         """Something is about to be begun; waits while a suspect is."""
         while not self._open.is_set():
             await self._open.wait()
+        self.join()
+
+    def join(self) -> None:
+        """One more, of somebody who has entered."""
         self._begun += 1
         self._nobody.clear()
 

@@ -1,0 +1,34 @@
+"""``python -m services.preprocess``: settings from the environment, logs to standard error."""
+
+import asyncio
+import os
+import sys
+
+import uvloop
+
+from services.preprocess.app import FAILED_EXIT, Preprocessor
+from services.preprocess.settings import PreprocessSettings
+from shared.model_spec import ModelRefused
+from shared.settings import load, refuse
+from shared.telemetry import configure_logging
+
+
+def main() -> int:
+    """Exit status: 0 drained, 1 not drained in time, 2 refused to start."""
+    settings = load(PreprocessSettings)
+    shared = settings.shared
+    configure_logging(shared.log_format, shared.log_level, service="preprocess")
+    try:
+        preprocessor = Preprocessor(settings)
+    except ModelRefused as refused:
+        refuse(str(refused))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        status = runner.run(preprocessor.run())
+    if status == FAILED_EXIT:
+        sys.stderr.flush()
+        os._exit(status)  # an orderly exit would wait for an encoding that may never end
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

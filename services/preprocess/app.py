@@ -1,0 +1,202 @@
+"""The composition root of the preprocess worker: one process, every model that wants one.
+
+Reads like a table of contents: open, work, drain.
+"""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import structlog
+from prometheus_client import REGISTRY
+
+from services.preprocess.codecs import open_codec
+from services.preprocess.metrics import Families, Metrics
+from services.preprocess.settings import PreprocessSettings
+from services.preprocess.worker import Window, Worker
+from shared.contract import EntryId, Lane, WorkerName
+from shared.errors import QueueUnavailable
+from shared.model_spec import ModelSpec, Preprocess
+from shared.queue.company import Company
+from shared.queue.connection import connect
+from shared.queue.deliveries import DeliveryQueue, process_name
+from shared.queue.leases import Leases, keep_leases
+from shared.queue.patience import Patience
+from shared.repository import open_repository
+from shared.telemetry import OpsServer
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+_HEARTBEAT_S: Final = 1.0
+_LEAVE_S: Final = 2.0
+FAILED_EXIT: Final = 1
+
+
+class Serving:
+    """One model's raw stream and this process's place at it."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        *,
+        queue: DeliveryQueue,
+        settings: PreprocessSettings,
+        threads: ThreadPoolExecutor,
+        company: Company,
+        families: Families,
+    ) -> None:
+        shared = settings.shared
+        self._shared = shared
+        self._queue = queue
+        metrics = Metrics(spec.key, families)
+        self.patience = patience = Patience(went_away=metrics.broker_reconnects.inc)
+        self._leases = leases = Leases(queue, patience, forget=_nothing)
+        self.worker = Worker(
+            queue,
+            codec=open_codec(spec),
+            threads=threads,
+            leases=leases,
+            company=company,
+            patience=patience,
+            metrics=metrics,
+            window=Window(
+                inputs=settings.window,
+                reclaim_every_s=settings.reclaim_every_ms / 1e3,
+                lease_s=shared.lease_ms / 1e3,
+            ),
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until ``stop`` is set and what is begun has moved on."""
+        keeping = keep_leases(
+            self._leases,
+            every_s=self._shared.renew_every_ms / 1e3,
+            work_age_s=self.worker.age_s,
+            limit_s=self._shared.forward_limit_ms / 1e3,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            keepers = [tasks.create_task(keeping), tasks.create_task(self._speak())]
+            await self.worker.run(stop)
+            for keeper in keepers:
+                keeper.cancel()
+
+    async def leave(self) -> None:
+        """Hand back what is held and not begun; without Redis the leases run out instead."""
+        try:
+            async with asyncio.timeout(_LEAVE_S):
+                await self._queue.hand_back(self.worker.begun())
+                await self._queue.goodbye()
+        except (QueueUnavailable, TimeoutError):
+            log.warning("could not hand back, others take over when the leases run out")
+
+    async def _speak(self) -> None:
+        while True:
+            await self.patience(lambda: self._queue.heartbeat(tokens_per_s=0))
+            await self.patience(self._queue.trim)
+            await asyncio.sleep(_HEARTBEAT_S)
+
+
+class Preprocessor:
+    """One process: threads, and every model whose inputs it encodes."""
+
+    def __init__(self, settings: PreprocessSettings) -> None:
+        self._settings = settings
+        shared = settings.shared
+        repository = open_repository(shared.models, shared.model, weights=False)
+        wanted = repository.wanted(settings.models, told_by="PENSTOCK_PREPROCESS_MODELS")
+        self._specs = [spec for spec in wanted if spec.preprocess is Preprocess.WORKER]
+        self._name = process_name()
+        self._not_ready: str | None = "it is starting"
+        self._stop = asyncio.Event()
+
+    async def run(self) -> int:
+        """Serve until a signal; the exit status."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        shared = self._settings.shared
+        with OpsServer(shared.ops_port, lambda: self._not_ready, host=shared.ops_host):
+            if not self._specs:
+                log.info("no model wants a preprocess worker: there is nothing to do")
+                self._not_ready = None
+                await self._stop.wait()
+                return 0
+            return await self._serve()
+
+    async def _serve(self) -> int:
+        settings, shared = self._settings, self._settings.shared
+        redis = connect(shared.redis_url.get_secret_value())
+        threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="preprocess")
+        company, families = Company(), Families(REGISTRY)
+        servings = [
+            Serving(
+                spec,
+                queue=DeliveryQueue(
+                    redis,
+                    model=spec.key,
+                    worker=WorkerName(f"{self._name}.{number}"),
+                    lease_ms=shared.lease_ms,
+                    tries_limit=shared.attempts,
+                    lanes=(Lane.RAW,),
+                ),
+                settings=settings,
+                threads=threads,
+                company=company,
+                families=families,
+            )
+            for number, spec in enumerate(self._specs)
+        ]
+        try:
+            if not await self._reached(servings):
+                return 0
+            self._not_ready = None
+            models = [str(spec.key) for spec in self._specs]
+            log.info("ready", models=models, worker=self._name)
+            status = await self._work(servings)
+            await asyncio.gather(*(serving.leave() for serving in servings))
+            return status
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+            await redis.aclose()
+
+    async def _reached(self, servings: Sequence[Serving]) -> bool:
+        """Wait for Redis; False when told to stop before it answered."""
+        self._not_ready = "Redis does not answer"
+        async with asyncio.TaskGroup() as tasks:
+            opening = tasks.create_task(_open(servings))
+            stopping = tasks.create_task(self._stop.wait())
+            await asyncio.wait([opening, stopping], return_when=asyncio.FIRST_COMPLETED)
+            opening.cancel()
+            stopping.cancel()
+        return not opening.cancelled()
+
+    async def _work(self, servings: Sequence[Serving]) -> int:
+        """Run until stopped and drained; the exit status."""
+        status = 0
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                draining = tasks.create_task(self._bound_the_drain())
+                working = [tasks.create_task(serving.run(self._stop)) for serving in servings]
+                await asyncio.wait(working)
+                draining.cancel()
+        except* Exception as crash:
+            log.exception("this process ends and others take over", exc_info=crash)
+            status = FAILED_EXIT
+        return status
+
+    async def _bound_the_drain(self) -> None:
+        await self._stop.wait()
+        log.info("draining: finishing what is begun")
+        self._not_ready = "draining"
+        await asyncio.sleep(self._settings.drain_grace_ms / 1e3)
+        raise TimeoutError("the grace ran out, what is begun goes to another worker")
+
+
+async def _open(servings: Sequence[Serving]) -> None:
+    await asyncio.gather(*(serving.worker.open() for serving in servings))
+
+
+def _nothing(_lost: set[EntryId]) -> None:
+    """What is lost is begun, and its move will be refused."""
