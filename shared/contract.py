@@ -204,6 +204,20 @@ class Delivery(msgspec.Struct, frozen=True):
     """Of its job, on the Redis clock: an id that was dropped and used again is another job."""
 
 
+class Figures(msgspec.Struct, frozen=True):
+    """What a worker has done since it last spoke, for people."""
+
+    rows_per_s: float = 0.0
+    forward_ms: float = 0.0
+    """Of one forward, or of one encoding, on the average."""
+    batch_rows: float = 0.0
+    """Rows of a forward, on the average."""
+    padding: float = 0.0
+    """Share of what was computed that is padding."""
+    busy: float = 0.0
+    """Share of the time."""
+
+
 class Timings(msgspec.Struct, frozen=True):
     """Microseconds that a job spent; ``batch`` and ``inference`` are the last chunk's."""
 

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from services.gateway import openapi, refusals
 from services.gateway.admission import Admission
-from services.gateway.asgi import BodyLimits
+from services.gateway.asgi import BodyLimits, Endpoint
 from services.gateway.dispatch import Dispatch, JobPolicy
 from services.gateway.draining import Door, Drain, ServerControl
 from services.gateway.entrance import Entrance
@@ -32,6 +32,8 @@ from services.gateway.routes.jobs import job_routes
 from services.gateway.routes.models import model_routes
 from services.gateway.routes.native import NativeRoutes
 from services.gateway.routes.ops import ops_routes
+from services.gateway.routes.single import LabelRoute, single_routes
+from services.gateway.routes.status import status_routes
 from services.gateway.settings import GatewaySettings
 from services.gateway.shortcut import Shortcut
 from services.gateway.submitter import Submitter
@@ -182,13 +184,23 @@ class Gateway:
             max_inputs=settings.max_inputs,
             metrics=self._metrics,
         )
-        return native.routes()
+        label = Endpoint(LabelRoute(native).answer)
+        return [*native.routes(), Route("/predict/label", label, methods=["POST"])]
 
     def _cold_routes(self) -> tuple[APIRouter, ...]:
         max_inputs = self._settings.max_inputs
         return (
             job_routes(self._jobs, longest_wait_s=self._waits.longest_s),
             model_routes(self._repository, self._admission, self._dispatch, max_inputs=max_inputs),
+            single_routes(self._repository, self._admission, self._dispatch, max_inputs=max_inputs),
+            status_routes(
+                version=VERSION,
+                repository=self._repository,
+                specs=self._specs,
+                queue=self._queue,
+                pulse=self._pulse,
+                door=self._door,
+            ),
             ops_routes(
                 door=self._door,
                 pulse=self._pulse,

@@ -18,6 +18,7 @@ from services.gateway.schemas import (
     DEADLINE_LIMIT_MS,
     TOP_K_LIMIT,
     JobRecord,
+    LabelAnswer,
     PredictBody,
     Prediction,
 )
@@ -36,6 +37,7 @@ A synchronous request is a job, too: when its wait runs out the answer is 202 wi
 _STRUCTS: Final = (
     *(schemas.PredictBody, schemas.Prediction, schemas.JobRecord, schemas.ProblemBody),
     *(schemas.ModelInfo, schemas.ModelList, schemas.Labels, schemas.Health, schemas.Readiness),
+    *(schemas.Status, schemas.HealthWord, schemas.LabelAnswer),
 )
 _MEANINGS: Final[dict[int, str]] = {
     200: "The answer",
@@ -156,6 +158,11 @@ def _raw_paths(media: Json) -> Json:
                 media, "predict_with_version", "Predict with a version of a model", name, version
             )
         },
+        "/predict/label": {
+            "post": _predict(
+                media, "predict_label", "The label alone, of the default model", answer=LabelAnswer
+            )
+        },
         "/jobs": {"post": _job(media, "create_job", "Queue a job")},
         "/models/{name}/jobs": {
             "post": _job(media, "create_job_for_model", "Queue a job for a named model", name)
@@ -164,8 +171,10 @@ def _raw_paths(media: Json) -> Json:
     }
 
 
-def _predict(media: Json, operation: str, summary: str, *path: Json) -> Json:
-    responses = documented(Prediction, *_BODY_ERRORS, *_ROW_ERRORS, accepted=JobRecord)
+def _predict(
+    media: Json, operation: str, summary: str, *path: Json, answer: type = Prediction
+) -> Json:
+    responses = documented(answer, *_BODY_ERRORS, *_ROW_ERRORS, accepted=JobRecord)
     parameters = [*path, _header("Prefer", _PREFER), *_SUBMIT_HEADERS, _IDEMPOTENCY_KEY]
     return _operation(operation, summary, "predictions", media, parameters, responses)
 

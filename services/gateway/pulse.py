@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from shared import keys
 from shared.clock import RedisClock
 from shared.contract import ModelKey
 from shared.errors import Overloaded, QueueUnavailable
@@ -34,6 +35,7 @@ class Pulse:
         self._clock = clock
         self._silent_after_s = silent_after_s
         self._workers: list[Worker] = []
+        self._preprocessors: list[Worker] = []
         self._away = "Redis was not asked yet"
         self._reachable = False
 
@@ -50,6 +52,14 @@ class Pulse:
     def predictors(self, model: ModelKey) -> int:
         """How many serve this model and spoke of late."""
         return len(self._serving(model))
+
+    def alive(self) -> tuple[list[Worker], list[Worker]]:
+        """Predictors and preprocess workers that spoke of late, one entry for each of a model."""
+        return self._lately(self._workers), self._lately(self._preprocessors)
+
+    def age_s(self, worker: Worker) -> float:
+        """How long ago it spoke."""
+        return max(time.monotonic() - self._clock.monotonic_s(worker.seen_us), 0.0)
 
     def tokens_per_s(self, model: ModelKey) -> float:
         """Of all predictors together, in full batches; 0 where that is not known."""
@@ -87,6 +97,7 @@ class Pulse:
         redis_us = await self._queue.now_us()
         self._clock.sample(sent_s=sent_s, received_s=time.monotonic(), redis_us=redis_us)
         self._workers = await self._queue.workers()
+        self._preprocessors = await self._queue.workers(keys.PREPROCESSORS)
         if not self._reachable:
             log.info("Redis answers", predictors=len(self._workers))
         self._reachable = True
@@ -98,5 +109,8 @@ class Pulse:
 
     def _serving(self, model: ModelKey) -> list[Worker]:
         name = str(model)
+        return [worker for worker in self._lately(self._workers) if name in worker.models]
+
+    def _lately(self, workers: list[Worker]) -> list[Worker]:
         since_us = self._clock.redis_us(time.monotonic() - self._silent_after_s)
-        return [w for w in self._workers if name in w.models and w.seen_us >= since_us]
+        return [worker for worker in workers if worker.seen_us >= since_us]

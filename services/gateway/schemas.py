@@ -158,3 +158,63 @@ class Readiness(Struct, frozen=True):
     uptime_s: float | UnsetType = UNSET
     requests: int | UnsetType = UNSET
     predictors: dict[str, int] | UnsetType = UNSET
+
+
+class QueueStatus(Struct, frozen=True):
+    """What waits for a version, begun and not yet settled included."""
+
+    jobs: int
+    tokens: int
+    oldest_s: float
+
+
+class VersionStatus(Struct, frozen=True):
+    """One version of one model: its queue, and how many serve it."""
+
+    model: str
+    version: str
+    default: bool
+    task: str
+    queue: QueueStatus
+    predictors: int
+    preprocessors: int | None
+    """None where inputs are preprocessed in the gateway."""
+
+
+class WorkerStatus(Struct, frozen=True):
+    """One model in one process, and what it has done within the last second."""
+
+    worker: str
+    model: str
+    rows_per_s: float
+    ms: float
+    """Of a forward or, of a preprocess worker, an encoding, on the average."""
+    batch_rows: float
+    padding: float
+    busy: float
+    tokens_per_s: float
+    """What it can do in full batches."""
+    seen_s: float
+
+
+class Status(Struct, frozen=True):
+    """Everything at a glance."""
+
+    version: str
+    uptime_s: float
+    requests: int
+    versions: list[VersionStatus]
+    predictors: list[WorkerStatus]
+    preprocessors: list[WorkerStatus]
+
+
+class HealthWord(Struct, frozen=True):
+    """What a single-model web service says."""
+
+    health: str
+
+
+class LabelAnswer(Struct, frozen=True):
+    """The likeliest label, or one for each of several inputs; null where one failed."""
+
+    prediction: str | list[str | None] | None

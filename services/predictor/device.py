@@ -27,6 +27,18 @@ class Computed:
     seconds: float
 
 
+@dataclass(slots=True)
+class Totals:
+    """What the model has had of the device since the start."""
+
+    rows: int = 0
+    forwards: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    """Padding included."""
+    real_tokens: int = 0
+
+
 class Device:
     """Runs forwards one at a time on the device's thread; the event loop never waits for one."""
 
@@ -37,6 +49,7 @@ class Device:
         self._started_at: float | None = None
         self._expected_s = 0.0
         self._cost = cost
+        self.totals = Totals()
         self.row_tokens = 0.0
         """Tokens of a row, on the average of late; 0 before the first forward."""
 
@@ -83,6 +96,12 @@ class Device:
     def _count(self, extent: Extent, seconds: float) -> None:
         weight = _SMOOTHING if self.row_tokens else 1.0
         self.row_tokens += weight * (extent.real_tokens / extent.rows - self.row_tokens)
+        totals = self.totals
+        totals.rows += extent.rows
+        totals.forwards += 1
+        totals.seconds += seconds
+        totals.tokens += extent.tokens
+        totals.real_tokens += extent.real_tokens
         metrics = self._metrics
         metrics.executions.inc()
         metrics.rows.inc(extent.rows)

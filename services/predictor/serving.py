@@ -6,7 +6,7 @@ here belongs to the one model, and what the models of a process share comes in f
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
 from typing import Final
@@ -18,14 +18,14 @@ from services.predictor.backends.load import load_backend
 from services.predictor.batcher import Batcher, BatchPolicy
 from services.predictor.consumer import Consumer, ReadAhead
 from services.predictor.cost import CostModel
-from services.predictor.device import Device
+from services.predictor.device import Device, Totals
 from services.predictor.device_thread import Seat
 from services.predictor.metrics import Families, Metrics
 from services.predictor.publish import Publisher
 from services.predictor.settings import PredictorSettings
 from services.predictor.warm_up import warmed_up
 from services.predictor.worker import Worker
-from shared.contract import EntryId
+from shared.contract import EntryId, Figures
 from shared.errors import QueueUnavailable
 from shared.model_spec import ModelSpec
 from shared.queue.company import Company
@@ -165,16 +165,34 @@ class Serving:
     async def _speak(self) -> None:
         """Say again and again that this worker lives; trim what the streams no longer need."""
         every_s = min(_HEARTBEAT_S, self._settings.shared.lease_ms / 3e3)
-        then, others_then_s = monotonic(), self._seat.others_busy_s()
+        then, totals_then, others_then_s = monotonic(), Totals(), self._seat.others_busy_s()
         while True:
-            now, others_s = monotonic(), self._seat.others_busy_s()
+            now, totals = monotonic(), replace(self._device.totals)
+            others_s = self._seat.others_busy_s()
+            figures = _figures(totals_then, totals, seconds=now - then)
             # Of what the device has for this model: the others have theirs.
-            left = 1 - (others_s - others_then_s) / max(now - then, 1e-9)
+            left = 1 - (others_s - others_then_s) / max(now - then, every_s)
             rate = self._worker.tokens_per_s() * min(max(left, 0.0), 1.0)
-            then, others_then_s = now, others_s
-            await self.patience(partial(self._queue.heartbeat, tokens_per_s=rate))
+            then, totals_then, others_then_s = now, totals, others_s
+            speak = partial(self._queue.heartbeat, tokens_per_s=rate, figures=figures)
+            await self.patience(speak)
             await self.patience(self._queue.trim)
             await asyncio.sleep(every_s)
+
+
+def _figures(then: Totals, now: Totals, *, seconds: float) -> Figures:
+    """What was done between two looks."""
+    rows, forwards = now.rows - then.rows, now.forwards - then.forwards
+    busy_s, tokens = now.seconds - then.seconds, now.tokens - then.tokens
+    if not forwards or seconds <= 0:
+        return Figures()
+    return Figures(
+        rows_per_s=round(rows / seconds, 1),
+        forward_ms=round(busy_s / forwards * 1e3, 2),
+        batch_rows=round(rows / forwards, 1),
+        padding=round(1 - (now.real_tokens - then.real_tokens) / tokens, 3) if tokens else 0.0,
+        busy=round(min(busy_s / seconds, 1.0), 3),
+    )
 
 
 def _token_budget(settings: PredictorSettings, backend: Backend) -> int:

@@ -7,6 +7,9 @@ import asyncio
 import signal
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from time import monotonic
 from typing import Final
 
 import structlog
@@ -15,8 +18,8 @@ from prometheus_client import REGISTRY
 from services.preprocess.codecs import open_codec
 from services.preprocess.metrics import Families, Metrics
 from services.preprocess.settings import PreprocessSettings
-from services.preprocess.worker import Window, Worker
-from shared.contract import EntryId, Lane, WorkerName
+from services.preprocess.worker import Totals, Window, Worker
+from shared.contract import EntryId, Figures, Lane, WorkerName
 from shared.errors import QueueUnavailable
 from shared.model_spec import ModelSpec, Preprocess
 from shared.queue.company import Company
@@ -92,8 +95,12 @@ class Serving:
             log.warning("could not hand back, others take over when the leases run out")
 
     async def _speak(self) -> None:
+        then, totals_then = monotonic(), Totals()
         while True:
-            await self.patience(lambda: self._queue.heartbeat(tokens_per_s=0))
+            now, totals = monotonic(), replace(self.worker.totals)
+            figures = _figures(totals_then, totals, seconds=now - then)
+            then, totals_then = now, totals
+            await self.patience(partial(self._queue.heartbeat, tokens_per_s=0, figures=figures))
             await self.patience(self._queue.trim)
             await asyncio.sleep(_HEARTBEAT_S)
 
@@ -192,6 +199,14 @@ class Preprocessor:
         self._not_ready = "draining"
         await asyncio.sleep(self._settings.drain_grace_ms / 1e3)
         raise TimeoutError("the grace ran out, what is begun goes to another worker")
+
+
+def _figures(then: Totals, now: Totals, *, seconds: float) -> Figures:
+    """What was done between two looks."""
+    rows, busy_s = now.rows - then.rows, now.seconds - then.seconds
+    if not rows or seconds <= 0:
+        return Figures()
+    return Figures(rows_per_s=round(rows / seconds, 1), forward_ms=round(busy_s / rows * 1e3, 2))
 
 
 async def _open(servings: Sequence[Serving]) -> None:

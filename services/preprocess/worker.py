@@ -38,6 +38,14 @@ class Window:
     lease_s: float
 
 
+@dataclass(slots=True)
+class Totals:
+    """What was encoded since the start."""
+
+    rows: int = 0
+    seconds: float = 0.0
+
+
 class Worker:
     """One model's raw stream, seen through."""
 
@@ -68,6 +76,7 @@ class Worker:
         self._outages_seen = 0
         self._cursor = FIRST_CURSOR
         self._reclaimed_at = float("-inf")
+        self.totals = Totals()
 
     async def open(self) -> None:
         """Wait for Redis, and make the consumer group."""
@@ -186,6 +195,8 @@ class Worker:
         else:
             spent_s = monotonic() - started_at
             self._metrics.seconds.observe(spent_s)
+            self.totals.rows += 1
+            self.totals.seconds += spent_s
             await self._move(begun, row, lane=raw.lane, spent_s=spent_s)
         self._leases.release([begun.delivery])
 

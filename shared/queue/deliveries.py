@@ -24,6 +24,7 @@ from shared.contract import (
     Delivery,
     EntryId,
     Failure,
+    Figures,
     JobId,
     Lane,
     ModelKey,
@@ -291,21 +292,23 @@ class DeliveryQueue:
         )
         return str(answer.decode())
 
-    async def heartbeat(self, *, tokens_per_s: float) -> None:
-        """Say that this worker is alive and how fast it is."""
-        await self._speak(models=str(self._model), tokens_per_s=round(tokens_per_s))
+    async def heartbeat(self, *, tokens_per_s: float, figures: Figures | None = None) -> None:
+        """Say that this worker is alive, how fast it is, and what it has done of late."""
+        said = msgspec.json.encode(figures or Figures()).decode()
+        await self._speak(str(self._model), tokens_per_s=round(tokens_per_s), figures=said)
 
     async def goodbye(self) -> None:
         """Say that this worker is leaving."""
-        await self._speak(models="", tokens_per_s=0)
+        await self._speak("", tokens_per_s=0, figures="")
 
-    async def _speak(self, *, models: str, tokens_per_s: int) -> None:
+    async def _speak(self, models: str, *, tokens_per_s: int, figures: str) -> None:
         await self._heartbeat(
             self._redis,
             whose=keys.group(self._lanes[0]),
             worker=self._worker,
             models=models,
             tokens_per_s=tokens_per_s,
+            figures=figures,
         )
 
     async def trim(self) -> None:

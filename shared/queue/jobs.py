@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from shared import keys
 from shared.codec import encode_layout
-from shared.contract import GatewayId, Job, JobId, Lane, ModelKey, Record
+from shared.contract import Figures, GatewayId, Job, JobId, Lane, ModelKey, Record
 from shared.errors import (
     DeadlineTooClose,
     JobConflict,
@@ -75,12 +75,13 @@ class Depth(msgspec.Struct, frozen=True):
 
 
 class Worker(msgspec.Struct, frozen=True):
-    """A predictor as it last spoke of itself."""
+    """A predictor's model, or a preprocess worker's, as it last spoke of itself."""
 
     name: str
     models: tuple[str, ...]
     tokens_per_s: float
     seen_us: int
+    figures: Figures = Figures()
 
 
 class JobQueue:
@@ -185,10 +186,10 @@ class JobQueue:
             )
         return [_reply(entry, fields) for entry, fields in answer[0][1]] if answer else []
 
-    async def workers(self) -> list[Worker]:
-        """Predictors heard of within the last minute."""
-        with speaking_to_redis("read the predictors"):
-            heard: Any = await self._redis.hgetall(keys.PREDICTORS)
+    async def workers(self, whose: str = keys.PREDICTORS) -> list[Worker]:
+        """Predictors, or preprocess workers, heard of within the last minute."""
+        with speaking_to_redis("read the workers"):
+            heard: Any = await self._redis.hgetall(whose)
         return [_worker(name, spoken) for name, spoken in heard.items()]
 
     async def depth(self, model: ModelKey) -> Depth:
@@ -272,5 +273,12 @@ def _reply(entry: bytes, fields: dict[bytes, bytes]) -> Reply:
 
 
 def _worker(name: bytes, spoken: bytes) -> Worker:
-    seen, tokens_per_s, *models = spoken.decode().split(" ")
-    return Worker(name.decode(), tuple(models), float(tokens_per_s), int(seen))
+    said, _, figures = spoken.decode().partition(" | ")
+    seen, tokens_per_s, *models = said.split(" ")
+    return Worker(
+        name.decode(),
+        tuple(models),
+        float(tokens_per_s),
+        int(seen),
+        msgspec.json.decode(figures or "{}", type=Figures),
+    )

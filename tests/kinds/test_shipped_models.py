@@ -170,3 +170,32 @@ def test_the_document_describes_every_kind(client: httpx.Client) -> None:
     assert set(body) == {"application/json", "image/png", "image/jpeg", "multipart/form-data"}
     forms = document["components"]["schemas"]["PredictBody"]["properties"]["inputs"]["anyOf"]
     assert {form["type"] for form in forms} == {"string", "array", "object"}
+
+
+def test_the_short_routes_are_of_the_default_model(client: httpx.Client) -> None:
+    text = {"inputs": "정말 재미있는 영화예요"}
+
+    assert client.get("/health").json() == {"health": "ok"}
+    assert client.get("/metadata").json()["name"] == "nsmc-sentiment"
+    assert client.get("/label").json() == {"0": "negative", "1": "positive"}
+    assert labels(client.get("/predict/test")) == ["positive"]
+    assert client.get("/predict/test/label").json() == {"prediction": "positive"}
+    assert client.post("/predict/label", json=text).json() == {"prediction": "positive"}
+
+
+def test_several_labels_come_as_a_list_and_none_for_a_row_that_failed(
+    client: httpx.Client,
+) -> None:
+    body = {"data": [SETOSA, [1]], "model": "iris-svm"}
+
+    assert client.post("/predict/label", json=body).json() == {"prediction": ["setosa", None]}
+    assert client.post("/predict/label", json={"inputs": 1}).status_code == 422
+
+
+def test_the_status_has_a_preprocess_worker_where_a_model_wants_one(client: httpx.Client) -> None:
+    status = client.get("/status").json()
+
+    wanted = {one["model"]: one["preprocessors"] for one in status["versions"]}
+    assert wanted == {"iris-svm": None, "mnist-digits": 1, "nsmc-sentiment": None}
+    assert {one["model"] for one in status["preprocessors"]} == {"mnist-digits@1"}
+    assert len(status["predictors"]) == len(wanted)

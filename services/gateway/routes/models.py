@@ -30,13 +30,13 @@ def model_routes(
     @router.get("/models", responses=documented(ModelList))
     async def list_models() -> Response:
         """Every model that can be asked for."""
-        models = [_info(repository, name, max_inputs) for name in repository.names()]
+        models = [describe_model(repository, name, max_inputs) for name in repository.names()]
         return json_of(ModelList(default=repository.default.key.name, models=models))
 
     @router.get("/models/{name}", responses=documented(ModelInfo, 404))
-    async def describe_model(name: str) -> Response:
+    async def show_model(name: str) -> Response:
         """What a model takes and answers."""
-        return json_of(_info(repository, name, max_inputs))
+        return json_of(describe_model(repository, name, max_inputs))
 
     @router.get("/models/{name}/labels", responses=documented(Labels, 404))
     async def list_labels(name: str) -> Response:
@@ -57,7 +57,8 @@ def model_routes(
     return router
 
 
-def _info(repository: Repository, name: str, max_inputs: int) -> ModelInfo:
+def describe_model(repository: Repository, name: str, max_inputs: int) -> ModelInfo:
+    """What the outside is told of a model."""
     spec = repository.find(name, None)
     return ModelInfo(
         name=spec.key.name,

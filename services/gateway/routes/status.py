@@ -1,0 +1,85 @@
+"""Everything at a glance: for the page at ``/``, and for whoever would rather read JSON."""
+
+import time
+from collections.abc import Sequence
+
+from fastapi import APIRouter, Response
+
+from services.gateway.draining import Door
+from services.gateway.openapi import documented
+from services.gateway.pulse import Pulse
+from services.gateway.routes.replying import json_of
+from services.gateway.schemas import QueueStatus, Status, VersionStatus, WorkerStatus
+from shared.model_spec import ModelSpec, Preprocess
+from shared.queue.jobs import JobQueue, Worker
+from shared.repository import Repository
+
+
+def status_routes(
+    *,
+    version: str,
+    repository: Repository,
+    specs: Sequence[ModelSpec],
+    queue: JobQueue,
+    pulse: Pulse,
+    door: Door,
+) -> APIRouter:
+    router = APIRouter(tags=["operations"])
+    started_s = time.monotonic()
+
+    @router.get("/status", responses=documented(Status, 503))
+    async def status() -> Response:
+        """Models and their queues, predictors and preprocess workers, now."""
+        pulse.check()
+        predictors, preprocessors = pulse.alive()
+        now = Status(
+            version=version,
+            uptime_s=round(time.monotonic() - started_s, 3),
+            requests=door.inside,
+            versions=[
+                await _version(spec, repository, queue, predictors, preprocessors) for spec in specs
+            ],
+            predictors=_workers(predictors, pulse),
+            preprocessors=_workers(preprocessors, pulse),
+        )
+        return json_of(now)
+
+    return router
+
+
+async def _version(
+    spec: ModelSpec,
+    repository: Repository,
+    queue: JobQueue,
+    predictors: Sequence[Worker],
+    preprocessors: Sequence[Worker],
+) -> VersionStatus:
+    depth, name = await queue.depth(spec.key), str(spec.key)
+    in_worker = spec.preprocess is Preprocess.WORKER
+    return VersionStatus(
+        model=spec.key.name,
+        version=spec.key.version,
+        default=repository.find(spec.key.name, None) is spec,
+        task=spec.task,
+        queue=QueueStatus(depth.jobs, depth.tokens, round(depth.oldest_s, 3)),
+        predictors=sum(name in worker.models for worker in predictors),
+        preprocessors=sum(name in w.models for w in preprocessors) if in_worker else None,
+    )
+
+
+def _workers(workers: Sequence[Worker], pulse: Pulse) -> list[WorkerStatus]:
+    said = [
+        WorkerStatus(
+            worker=worker.name,
+            model=" ".join(worker.models),
+            rows_per_s=worker.figures.rows_per_s,
+            ms=worker.figures.forward_ms,
+            batch_rows=worker.figures.batch_rows,
+            padding=worker.figures.padding,
+            busy=worker.figures.busy,
+            tokens_per_s=worker.tokens_per_s,
+            seen_s=round(pulse.age_s(worker), 1),
+        )
+        for worker in workers
+    ]
+    return sorted(said, key=lambda one: (one.model, one.worker))
