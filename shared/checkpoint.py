@@ -79,6 +79,7 @@ SAFETENSORS: Final = Weights(
     "and no other format is loaded: open it with transformers where you trust it and write it "
     "with save_pretrained",
 )
+PYTHON: Final = Weights("model.py", "write it as docs/your-own-python.md says")
 ONNX: Final = Weights("*.onnx", "write them with `python -m tools.export_onnx`")
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from shared.model_spec import Color, ModelRefused, Preprocess, Scoring, Task
+from shared.model_spec import Color, Cost, ModelRefused, Preprocess, Scoring, Task
 
 FILE: Final = "model.toml"
 
@@ -60,7 +60,11 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     task: Annotated[Task, Meta(examples=["text-classification"])] = Task.TEXT_CLASSIFICATION
-    backend: Annotated[Literal["torch", "onnx", "stand-in"], Meta(examples=["torch"])] = "torch"
+    backend: Annotated[Literal["torch", "onnx", "python", "stand-in"], Meta(examples=["torch"])] = (
+        "torch"
+    )
+    cost: Annotated[Cost | None, Meta(examples=["fixed"])] = None
+    """None: fixed."""
     preprocess: Annotated[Preprocess | None, Meta(examples=["inline"])] = None
     """None: pictures in a worker, everything else inline."""
     module: Annotated[
@@ -70,7 +74,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     description: Annotated[str, Meta(examples=["Sentiment of film reviews"])] = ""
     licence: Annotated[str, Meta(examples=["Apache-2.0"])] = ""
     sample: Annotated[
-        Words | Annotated[tuple[float, ...], Meta(min_length=1)] | None,
+        Words | Annotated[tuple[Any, ...], Meta(min_length=1)] | dict[str, Any] | None,
         Meta(examples=["I liked it"]),
     ] = None
     """A text; of a picture, the file's name in the model's folder; of a table, a row."""
@@ -89,18 +93,28 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """What each key by itself cannot say."""
-        if (self.task is Task.ECHO) != (self.backend == "stand-in"):
+        if self.backend not in _BACKENDS[self.task]:
             raise ValueError(
-                f'task = "{self.task}" with backend = "{self.backend}": '
-                'write backend = "torch" or "onnx" for models, "stand-in" for echo'
+                f'task = "{self.task}" with backend = "{self.backend}": write one of '
+                f"{', '.join(_BACKENDS[self.task])}"
             )
         _check_belongings(self)
         if self.task in FIXED_SHAPES:
             _check_fixed_shape(self)
-        elif isinstance(self.sample, tuple):
-            raise ValueError(f'sample is a row, and task = "{self.task}": write a text')
+        elif self.task is Task.CUSTOM:
+            if self.sample is None:
+                raise ValueError(f'task = "custom" needs sample: write {_example("sample")}')
+        elif not isinstance(self.sample, str | None):
+            raise ValueError(f'sample is no text, and task = "{self.task}": write one')
 
 
+_BACKENDS: Final = {
+    Task.TEXT_CLASSIFICATION: ("torch", "onnx"),
+    Task.IMAGE_CLASSIFICATION: ("torch", "onnx", "python"),
+    Task.TABULAR_CLASSIFICATION: ("torch", "onnx", "python"),
+    Task.CUSTOM: ("python",),
+    Task.ECHO: ("stand-in",),
+}
 FIXED_SHAPES: Final = (Task.IMAGE_CLASSIFICATION, Task.TABULAR_CLASSIFICATION)
 """Every input has the same size, and there is no checkpoint that says which."""
 
@@ -108,12 +122,14 @@ FIXED_SHAPES: Final = (Task.IMAGE_CLASSIFICATION, Task.TABULAR_CLASSIFICATION)
 def _check_belongings(config: ModelConfig) -> None:
     """Each key is one of the task's own."""
     fixed = config.task in FIXED_SHAPES
+    text = not fixed and config.task is not Task.CUSTOM
     for name, given, allowed in (
         ("image", config.image, config.task is Task.IMAGE_CLASSIFICATION),
         ("table", config.table, config.task is Task.TABULAR_CLASSIFICATION),
         ("module", config.module, fixed and config.backend == "torch"),
-        ("max_tokens", config.max_tokens, not fixed),
-        ("max_characters", config.max_characters, not fixed),
+        ("cost", config.cost, config.task is Task.CUSTOM),
+        ("max_tokens", config.max_tokens, text),
+        ("max_characters", config.max_characters, text),
     ):
         if given is not None and not allowed:
             raise ValueError(
@@ -133,7 +149,7 @@ def _check_fixed_shape(config: ModelConfig) -> None:
             raise ValueError(
                 f'task = "{config.task}" needs {key}: write for example {_example(key)}'
             )
-    if config.table and not isinstance(config.sample, tuple):
+    if config.table and not _is_row(config.sample):
         raise ValueError("sample is no row: write a number for each feature, sample = [1.0, …]")
     if config.table and len(config.sample or ()) != len(config.table.features):
         raise ValueError(
@@ -142,6 +158,10 @@ def _check_fixed_shape(config: ModelConfig) -> None:
         )
     if config.image and not isinstance(config.sample, str):
         raise ValueError("sample is no file: write the name of a picture in the model's folder")
+
+
+def _is_row(sample: object) -> bool:
+    return isinstance(sample, tuple) and all(type(value) in (int, float) for value in sample)
 
 
 _KEYS: Final[dict[str, Any]] = get_type_hints(ModelConfig, include_extras=True)

@@ -16,14 +16,17 @@ from typing import Final
 from shared.checkpoint import (
     CONFIG,
     ONNX,
+    PYTHON,
     SAFETENSORS,
     Checkpoint,
     check_weights,
     read_checkpoint,
 )
 from shared.contract import ModelKey
-from shared.model_config import FILE, FIXED_SHAPES, ModelConfig, read_model_config
+from shared.model_config import FILE, ModelConfig, read_model_config
 from shared.model_spec import (
+    AnyInput,
+    Cost,
     ImageInput,
     Input,
     ModelRefused,
@@ -49,7 +52,7 @@ _STAND_IN: Final = Checkpoint(
 _WHERE: Final = {Task.IMAGE_CLASSIFICATION: Preprocess.WORKER}
 _SAMPLE_TEXT: Final = "A sentence to try the model with."
 _MOST_SAMPLE_BYTES: Final = 1 << 20
-_WEIGHTS: Final = {"torch": SAFETENSORS, "onnx": ONNX}
+_WEIGHTS: Final = {"torch": SAFETENSORS, "onnx": ONNX, "python": PYTHON}
 _SAFE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What may stand in a URL and in a key: no ``@``, ``:``, ``{`` or ``/``."""
 
@@ -126,7 +129,7 @@ def _checkpoint(config: ModelConfig, at: Path, *, source: str, weights: bool) ->
     if config.task is Task.ECHO:
         return _STAND_IN
     wanted = _WEIGHTS[config.backend] if weights else None
-    if config.task not in FIXED_SHAPES:
+    if config.task is Task.TEXT_CLASSIFICATION:
         return read_checkpoint(at, source=source, weights=wanted)
     if wanted:
         check_weights(at, wanted)
@@ -152,6 +155,7 @@ def _spec(
         labels=config.labels or checkpoint.labels,
         scoring=config.scoring or checkpoint.scoring,
         takes=_input(config, checkpoint),
+        cost=config.cost or Cost.FIXED,
         preprocess=config.preprocess or _WHERE.get(config.task, Preprocess.INLINE),
         sample=sample,
         max_queue_ms=config.max_queue_ms,
@@ -174,6 +178,8 @@ def _input(config: ModelConfig, checkpoint: Checkpoint) -> Input:
             mean=image.mean or (0.0,) * channels,
             std=image.std or (1.0,) * channels,
         )
+    if config.task is Task.CUSTOM:
+        return AnyInput()
     max_tokens = config.max_tokens or checkpoint.max_tokens
     return TextInput(
         max_tokens=max_tokens,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from shared.contract import ModelKey
 
@@ -23,6 +24,8 @@ class Task(StrEnum):
     TEXT_CLASSIFICATION = "text-classification"
     IMAGE_CLASSIFICATION = "image-classification"
     TABULAR_CLASSIFICATION = "tabular-classification"
+    CUSTOM = "custom"
+    """Whatever the model's own Python encodes and decodes."""
     ECHO = "echo"
     """The stand-in's: text as UTF-8 bytes in, the same bytes out."""
 
@@ -37,6 +40,17 @@ class Scoring(StrEnum):
     """Regression: the logit is the score."""
     PROBABILITIES = "probabilities"
     """The model's outputs are the scores already."""
+
+
+class Cost(StrEnum):
+    """What the rows of a batch cost together."""
+
+    PADDED = "padded"
+    """Their number times the longest."""
+    PACKED = "packed"
+    """The sum of their lengths."""
+    FIXED = "fixed"
+    """Their number: all are of one size."""
 
 
 class Preprocess(StrEnum):
@@ -91,8 +105,13 @@ class TableInput:
     features: tuple[str, ...]
 
 
-Input = TextInput | ImageInput | TableInput
-Sample = str | tuple[float, ...]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnyInput:
+    """Any JSON: the model's own ``encode`` makes tensors of it."""
+
+
+Input = TextInput | ImageInput | TableInput | AnyInput
+Sample = Any
 """An input as it stands in JSON; a picture's is base64."""
 
 
@@ -103,7 +122,7 @@ class ModelSpec:
     key: ModelKey
     task: Task
     backend: str
-    """``torch``, ``onnx`` or ``stand-in``."""
+    """``torch``, ``onnx``, ``python`` or ``stand-in``."""
     module: str | None
     """Of a torch model that is no Hugging Face class: ``package.module:Class``."""
     folder: Path
@@ -112,6 +131,8 @@ class ModelSpec:
     scoring: Scoring
     takes: Input
     preprocess: Preprocess
+    cost: Cost
+    """Of the backend ``python``; the others know it themselves."""
     sample: Sample
     """What ``/models/{name}/test`` predicts."""
     max_queue_ms: int | None

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from services.preprocess.encoded import Encoded
 from shared.contract import Column, ModelKey, Success, Tensor
-from shared.model_spec import ModelSpec, Preprocess, Scoring, Task, TextInput
+from shared.model_spec import Cost, ModelSpec, Preprocess, Scoring, Task, TextInput
 
 _CLASSIFIER: Final = ModelSpec(
     key=ModelKey("any", "1"),
@@ -19,6 +19,7 @@ _CLASSIFIER: Final = ModelSpec(
     scoring=Scoring.SOFTMAX,
     takes=TextInput(max_tokens=16, max_characters=1_000, pad_id=0),
     preprocess=Preprocess.INLINE,
+    cost=Cost.FIXED,
     sample="any",
     max_queue_ms=None,
     description="",

@@ -22,7 +22,7 @@ from services.gateway.schemas import (
     PredictBody,
     Prediction,
 )
-from shared.model_spec import ImageInput, Input, TableInput, TextInput
+from shared.model_spec import AnyInput, ImageInput, Input, TableInput, TextInput
 
 Json = dict[str, Any]
 
@@ -136,6 +136,8 @@ def _inputs(bodies: Bodies) -> Json:
         values = _list_of({"type": "number"}, most)
         named = {"type": "object", "additionalProperties": {"type": "number"}}
         forms += [values, named, _list_of(values, most), _list_of(named, most)]
+    if AnyInput in bodies.takes:
+        forms.append({"description": "any JSON, for a model with Python of its own"})
     return {"anyOf": forms}
 
 

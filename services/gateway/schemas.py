@@ -126,7 +126,7 @@ class ModelInfo(Struct, frozen=True):
     """Of a table, in the order of a row's values."""
     input: str
     output: str
-    sample: str | list[float]
+    sample: Any
 
 
 class ModelList(Struct, frozen=True):

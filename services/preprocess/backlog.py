@@ -44,6 +44,11 @@ class Slice:
         return self.ask.inputs[self.start : self.stop]
 
 
+def size_of(given: Any) -> int:
+    """A text's characters, a picture's bytes, a row's values; of anything else one."""
+    return len(given) if isinstance(given, str | bytes | list | dict) else 1
+
+
 class Backlog:
     """Requests that wait, in one line for each codec and truncation."""
 
@@ -81,7 +86,7 @@ def _take_from(line: deque[Ask]) -> list[Slice]:
         piece = _cut(ask, count=count, size=size)
         batch.append(piece)
         count -= len(piece.inputs)
-        size -= sum(map(len, piece.inputs))
+        size -= sum(map(size_of, piece.inputs))
         if ask.taken < len(ask.inputs):
             line.append(ask)  # its turn is over, and so is the batch
     return batch
@@ -91,6 +96,6 @@ def _cut(ask: Ask, *, count: int, size: int) -> Slice:
     """The next inputs of a request; the one that passes ``size`` is the last."""
     start = ask.taken
     while ask.taken < min(start + count, len(ask.inputs)) and size > 0:
-        size -= len(ask.inputs[ask.taken])
+        size -= size_of(ask.inputs[ask.taken])
         ask.taken += 1
     return Slice(ask, start, ask.taken)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol, assert_never
 
+from services.preprocess.custom import CustomCodec
 from services.preprocess.echo import EchoCodec
 from services.preprocess.encoded import Encoded
 from services.preprocess.image import ImageCodec
@@ -16,6 +17,9 @@ from shared.model_spec import ModelSpec, Task
 
 class Codec(Protocol):
     """Inputs to tensors and back to answers, for one version of one model; thread-safe."""
+
+    quick: bool
+    """A few small inputs take microseconds: the event loop may encode them by itself."""
 
     def read(self, inputs: bytes) -> list[Any]:
         """The inputs of a request, from their JSON: one of them, or a list of several.
@@ -51,6 +55,8 @@ def open_codec(spec: ModelSpec) -> Codec:
             return ImageCodec(spec)
         case Task.TABULAR_CLASSIFICATION:
             return TableCodec(spec)
+        case Task.CUSTOM:
+            return CustomCodec(spec)
         case Task.ECHO:
             return EchoCodec(spec)
         case _:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
-from services.preprocess.backlog import Ask, Backlog, Slice
+from services.preprocess.backlog import Ask, Backlog, Slice, size_of
 from services.preprocess.codecs import Codec
 from services.preprocess.encoded import Encoded
 from shared.errors import Draining, RequestRejected
@@ -110,8 +110,10 @@ class PreprocessPool:
             self._submit(batch, asyncio.get_running_loop())
 
     def _is_little(self, batch: list[Slice]) -> bool:
+        if not batch[0].ask.codec.quick:
+            return False
         inputs = [one for piece in batch for one in piece.inputs]
-        return len(inputs) <= LOOP_INPUTS and sum(map(len, inputs)) <= self._loop_characters
+        return len(inputs) <= LOOP_INPUTS and sum(map(size_of, inputs)) <= self._loop_characters
 
     def _submit(self, batch: list[Slice], loop: asyncio.AbstractEventLoop) -> None:
         running = self._executor.submit(encode_together, batch)

@@ -33,6 +33,8 @@ _decode: Final = msgspec.json.Decoder(
 class TableCodec:
     """Encodes the rows and decodes the outputs of one model of a table."""
 
+    quick = True
+
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
         self._features = spec.table.features

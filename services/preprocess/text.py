@@ -21,6 +21,8 @@ from shared.model_spec import ModelSpec
 class TextCodec:
     """Encodes the inputs and decodes the outputs of one text classifier."""
 
+    quick = True
+
     def __init__(self, spec: ModelSpec, tokenizer: TextTokenizer) -> None:
         self._spec = spec
         self._tokenizer = tokenizer

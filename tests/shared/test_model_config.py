@@ -55,7 +55,7 @@ def test_options_are_the_backends(tmp_path: Path) -> None:
         ("max_queue_ms = inf", "max_queue_ms = .*; write for example max_queue_ms = 5000"),
         (
             'task = "echo"',
-            'backend = "torch": write backend = "torch" or "onnx" for .*"stand-in" for echo',
+            'task = "echo" with backend = "torch": write one of stand-in',
         ),
         ('module = "nets"', r'module = "nets": .*; write for example module = "nets:DigitNet"'),
         ("image = {width = 28}", "image = .*missing required field `height`.*; write for example"),
@@ -68,7 +68,7 @@ def test_options_are_the_backends(tmp_path: Path) -> None:
         ("image = {width = 1, height = 1, size = 1}", "unknown field `size`.*; write for example"),
         ("table = {features = []}", "table = .*length >= 1.*; write for example table = "),
         ('table = {features = ["a", "a"]}', "two features have one name: write each once"),
-        ("sample = [1, 2]", 'sample is a row, and task = "text-classification": write a text'),
+        ("sample = [1, 2]", 'sample is no text, and task = "text-classification": write one'),
         ('module = "a:B"', 'module is of no use with task = "text-classification"'),
         (TABLE + "max_tokens = 5\n", 'max_tokens is of no use with task = "tabular-class'),
         (TABLE.replace("labels", "#"), 'needs labels: write for example labels = \\["negative"'),

@@ -11,7 +11,7 @@ from services.gateway.openapi import documented
 from services.gateway.routes.native import with_preference
 from services.gateway.routes.replying import as_response, json_of
 from services.gateway.schemas import JobRecord, Labels, Limits, ModelInfo, ModelList, Prediction
-from shared.model_spec import ImageInput, ModelSpec, Scoring, TableInput, Task, TextInput
+from shared.model_spec import AnyInput, ImageInput, ModelSpec, Scoring, TableInput, Task, TextInput
 from shared.repository import Repository
 
 _OUTPUTS: Final = {
@@ -73,7 +73,7 @@ def describe_model(repository: Repository, name: str, max_inputs: int) -> ModelI
         features=list(spec.takes.features) if isinstance(spec.takes, TableInput) else [],
         input=_input(spec),
         output=_output(spec),
-        sample=spec.sample if isinstance(spec.sample, str) else list(spec.sample),
+        sample=spec.sample,
     )
 
 
@@ -83,7 +83,7 @@ def _limits(spec: ModelSpec, max_inputs: int) -> Limits:
             return Limits(max_inputs, max_tokens=tokens, max_characters=characters)
         case ImageInput(max_pixels=pixels):
             return Limits(max_inputs, max_pixels=pixels)
-        case TableInput():
+        case TableInput() | AnyInput():
             return Limits(max_inputs)
 
 
@@ -98,7 +98,15 @@ def _input(spec: ModelSpec) -> str:
             )
         case TableInput():
             return "a list of numbers, one for each feature, or an object by feature; or a list"
+        case AnyInput():
+            return "any JSON that the model's own encode takes; a list is several inputs"
 
 
 def _output(spec: ModelSpec) -> str:
-    return "the text itself, in `echo`" if spec.task is Task.ECHO else _OUTPUTS[spec.scoring]
+    match spec.task:
+        case Task.ECHO:
+            return "the text itself, in `echo`"
+        case Task.CUSTOM:
+            return "what the model's own decode makes of it"
+        case _:
+            return _OUTPUTS[spec.scoring]

@@ -21,14 +21,18 @@ def load_backend(spec: ModelSpec, *, device: str, dtype: str, threads: int, pack
             return TorchTextClassifier(spec, device=device, dtype=dtype, threads=threads, pack=pack)
         case "onnx":
             return _load_onnx(spec, device=device, dtype=dtype, threads=threads)
+        case "python":
+            from services.predictor.backends.own_python import OwnPython
+
+            return OwnPython(spec, device=device)
         case "stand-in":
             from services.predictor.backends.stand_in import StandIn
 
             return StandIn(spec)
         case unknown:
             raise UnknownBackend(
-                f"model {spec.key} asks for backend {unknown!r}, there are torch, onnx and "
-                "stand-in: write one of them as backend in its model.toml"
+                f"model {spec.key} asks for backend {unknown!r}, there are torch, onnx, "
+                "python and stand-in: write one of them as backend in its model.toml"
             )
 
 

@@ -1,0 +1,77 @@
+"""The operator's own Python: ``load`` once, ``predict`` for each batch.
+
+Models of pictures and tables get a stacked float32 array and answer logits; a custom one gets a
+list of rows, each a dict of arrays as its ``encode`` named them, and answers a dict for each.
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from services.predictor.backends.fixed_shape import FixedShape
+from services.predictor.backends.logits import outcomes_of
+from services.predictor.rows import Row
+from shared.contract import Outcome, Success, Tensor, weight
+from shared.errors import OutOfMemory, PredictionFailed
+from shared.model_spec import Cost, ModelSpec, Task
+from shared.own_python import load_own_python
+
+
+class OwnPython:
+    """One ``model.py``, loaded."""
+
+    def __init__(self, spec: ModelSpec, *, device: str) -> None:
+        module = load_own_python(spec, "load", "predict")
+        self.device = device
+        self.fixed = spec.cost is Cost.FIXED
+        self.packs = spec.cost is not Cost.PADDED
+        self._predict = module.predict
+        self._shape = None if spec.task is Task.CUSTOM else FixedShape(spec)
+        wants_device = len(inspect.signature(module.load).parameters) > 1
+        self._model = module.load(spec.folder, device) if wants_device else module.load(spec.folder)
+
+    def size(self, row: Row) -> int:
+        """Its length, or what the queue counts it as."""
+        if self._shape:
+            return self._shape.weight
+        return weight(sum(a.nbytes for a in row.tensors.values())) if self.fixed else row.length
+
+    def made_up(self, length: int) -> Row | None:  # noqa: ARG002 - there is one size, or none
+        """A row of zeros, where there is one size."""
+        return self._shape.made_up() if self._shape else None
+
+    def prepare(self, rows: Sequence[Row]) -> Any:
+        """What ``predict`` gets."""
+        return self._shape.stack(rows) if self._shape else [dict(row.tensors) for row in rows]
+
+    def forward(self, prepared: Any) -> list[Outcome]:
+        """Whatever it raises is halved down to the row that made it."""
+        try:
+            answers = self._predict(self._model, prepared)
+        except MemoryError as exc:
+            raise OutOfMemory("the host has no memory for this batch") from exc
+        except Exception as exc:  # the wall: it is somebody's code
+            if type(exc).__name__ == "OutOfMemoryError":  # torch's, which need not be here
+                raise OutOfMemory("the device has no room for this batch") from exc
+            raise PredictionFailed(f"predict raised {type(exc).__name__}: {exc}") from exc
+        if len(answers) != len(prepared):
+            raise PredictionFailed(
+                f"predict answered {len(answers)} rows for {len(prepared)}: return one for each"
+            )
+        if self._shape:
+            return outcomes_of(np.asarray(answers, dtype=np.float32))
+        return [_outcome(answer) for answer in answers]
+
+
+def _outcome(answer: Any) -> Outcome:
+    if not isinstance(answer, Mapping):
+        answer = {"output": answer}
+    tensors = []
+    for name, value in answer.items():
+        array = np.asarray(value)
+        if array.dtype.byteorder == ">":
+            array = array.astype(array.dtype.newbyteorder("<"))
+        tensors.append(Tensor(str(name), array.dtype.str, array.shape, array.tobytes()))
+    return Success(tuple(tensors))

@@ -1,0 +1,107 @@
+"""The example of docs/your-own-python.md, as it stands there, and Python that misbehaves."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.kinds.conftest import ROOT
+from tests.local.run import address_in, running
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+TABLE = """
+task = "tabular-classification"
+backend = "python"
+labels = ["small", "large"]
+sample = [1, 2]
+table = {features = ["a", "b"]}
+"""
+SUMS = """
+def load(folder):
+    return 10
+
+
+def predict(model, batch):
+    assert batch.shape[1:] == (2,), batch.shape
+    if (batch > 1e6).any():
+        raise RuntimeError("that is too much")
+    return [[model - row.sum(), row.sum() - model] for row in batch]
+"""
+
+
+def part_of(document: str, language: str) -> str:
+    found = re.search(rf"^```{language}\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    folder = tmp_path_factory.mktemp("own-python")
+    document = (ROOT / "docs" / "your-own-python.md").read_text()
+    for name, toml, python in (
+        ("word-lengths", part_of(document, "toml"), part_of(document, "python")),
+        ("sums", TABLE, SUMS),
+    ):
+        (folder / "models" / name / "1").mkdir(parents=True)
+        (folder / "models" / name / "model.toml").write_text(toml)
+        (folder / "models" / name / "1" / "model.py").write_text(python)
+    settings = {"PENSTOCK_MODELS": str(folder / "models"), "PENSTOCK_MODEL": "word-lengths"}
+    with running(folder, **settings) as run:
+        address = address_in(run.greeting())
+        with httpx.Client(base_url=address, timeout=30, trust_env=False) as client:
+            yield client
+        assert run.interrupt() == 0
+
+
+def test_the_example_does_what_it_says(client: httpx.Client) -> None:
+    answer = client.post("/predict", json={"inputs": ["to be or not", "x" * 30]})
+
+    assert answer.json()["outputs"] == [
+        {"mean_length": 2.25, "too_long": 0},
+        {"mean_length": 30.0, "too_long": 1},
+    ]
+    assert client.get("/models/word-lengths/test").status_code == 200
+
+
+def test_what_encode_does_not_take_is_the_inputs_own_error(client: httpx.Client) -> None:
+    answer = client.post("/predict", json={"inputs": ["good", 5]})
+
+    good, bad = answer.json()["outputs"]
+    assert "error" not in good
+    assert bad["error"] == {"code": "invalid_request", "detail": "input is int: send a text"}
+
+
+def test_a_row_that_the_model_raises_on_fails_alone(client: httpx.Client) -> None:
+    rows = [[1, 2], [1e7, 0], [9, 9], [0, 0]]
+
+    answer = client.post("/models/sums/predict", json={"inputs": rows})
+
+    first, raised, third, last = answer.json()["outputs"]
+    assert [first["label"], third["label"], last["label"]] == ["small", "large", "small"]
+    assert raised["error"]["code"] == "prediction_failed"
+    assert "that is too much" in raised["error"]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("python", "told"),
+    [
+        ("import no_such_module", "model.py: raised ModuleNotFoundError when it was loaded"),
+        ("def encode(x): return x", "has no function decode"),
+    ],
+)
+def test_python_that_cannot_be_loaded_refuses_to_start(
+    tmp_path: Path, python: str, told: str
+) -> None:
+    (tmp_path / "models" / "broken" / "1").mkdir(parents=True)
+    toml = 'task = "custom"\nbackend = "python"\nsample = "x"\n'
+    (tmp_path / "models" / "broken" / "model.toml").write_text(toml)
+    (tmp_path / "models" / "broken" / "1" / "model.py").write_text(python)
+    settings = {"PENSTOCK_MODELS": str(tmp_path / "models"), "PENSTOCK_MODEL": "broken"}
+
+    with running(tmp_path, **settings) as run:
+        assert run.process.wait(60) == 2
+        assert told in run.log.read_text()

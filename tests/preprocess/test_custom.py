@@ -1,0 +1,134 @@
+"""A model's own ``encode`` and ``decode``: what they may return, and what they may not."""
+
+import struct
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from services.preprocess.custom import CustomCodec
+from services.preprocess.encoded import Encoded
+from shared.contract import Success, Tensor
+from shared.errors import InvalidRequest, PredictionFailed
+from shared.model_spec import AnyInput, Cost, ModelSpec, Task
+from tests.specs import classifier
+
+
+def spec(folder: Path, python: str, cost: Cost = Cost.FIXED) -> ModelSpec:
+    (folder / "model.py").write_text(python)
+    made = classifier(task=Task.CUSTOM, backend="python", folder=folder, cost=cost)
+    return replace(made, takes=AnyInput())
+
+
+def codec(folder: Path, returns: str, cost: Cost = Cost.FIXED, decodes: str = "outputs") -> Any:
+    python = (
+        "import numpy\n"
+        f"def encode(given):\n    return {returns}\n"
+        f"def decode(outputs):\n    return {decodes}\n"
+    )
+    return CustomCodec(spec(folder, python, cost))
+
+
+def only(made: CustomCodec, given: Any = None) -> Encoded | BaseException:
+    (row,) = made.encode([given], truncate=False)
+    return row
+
+
+@pytest.mark.parametrize(
+    ("returns", "dtype", "lengths", "inner", "values"),
+    [
+        ("{'x': [1, 2]}", "<i8", (2,), (), struct.pack("<2q", 1, 2)),
+        ("{'x': [1, 2.5]}", "<f4", (2,), (), struct.pack("<2f", 1, 2.5)),
+        ("{'x': [[1, 2], [3, 4]]}", "<i8", (2,), (2,), struct.pack("<4q", 1, 2, 3, 4)),
+        ("{'x': 7}", "<i8", (1,), (), struct.pack("<q", 7)),
+        ("{'x': numpy.ones((2, 3), 'float32')}", "<f4", (2,), (3,), struct.pack("<6f", *[1] * 6)),
+        ("{'x': numpy.uint8(5)}", "|u1", (1,), (), b"\x05"),
+    ],
+)
+def test_numbers_lists_and_arrays_are_tensors(
+    tmp_path: Path, returns: str, dtype: str, lengths: Any, inner: Any, values: bytes
+) -> None:
+    row = only(codec(tmp_path, returns))
+
+    assert isinstance(row, Encoded), row
+    (column,) = row.columns
+    assert (column.name, column.dtype, column.lengths) == ("x", dtype, lengths)
+    assert (column.inner, column.values) == (inner, values)
+
+
+@pytest.mark.parametrize(("cost", "tokens"), [(Cost.FIXED, 2), (Cost.PADDED, 5), (Cost.PACKED, 5)])
+def test_a_row_costs_its_length_or_its_bytes(tmp_path: Path, cost: Cost, tokens: int) -> None:
+    row = only(codec(tmp_path, "{'x': [1, 2, 3, 4, 5]}", cost))
+
+    assert isinstance(row, Encoded)
+    assert row.tokens == tokens
+
+
+@pytest.mark.parametrize(
+    ("returns", "told"),
+    [
+        ("5", "encode raised TypeError: it returned int, not a dict of arrays by name"),
+        ("{}", "it returned dict, not a dict of arrays"),
+        ("{'x': [[1], [1, 2]]}", "it returned a ragged list, of shapes"),
+        ("{'x': 'text'}", "it returned str: return numbers, lists or arrays"),
+        ("given['missing']", "encode raised TypeError: 'NoneType' object is not subscriptable"),
+        ("int('five')", "invalid literal for int"),
+        ("numpy.zeros(0) and 1 / 0", "ZeroDivisionError|ambiguous|truth value"),
+    ],
+)
+def test_what_goes_wrong_in_encode_is_the_inputs_error(
+    tmp_path: Path, returns: str, told: str
+) -> None:
+    refusal = only(codec(tmp_path, returns))
+
+    assert isinstance(refusal, InvalidRequest)
+    with pytest.raises(InvalidRequest, match=told):
+        raise refusal
+
+
+@pytest.mark.parametrize(
+    ("array", "listed"),
+    [
+        (np.array([[1, 2], [3, 4]], "<i4"), [[1, 2], [3, 4]]),
+        (np.float32(2.5), 2.5),
+        (np.array([True, False]), [True, False]),
+        (np.zeros((2, 0), "<f4"), []),
+    ],
+)
+def test_outputs_are_numbers_and_lists(tmp_path: Path, array: Any, listed: Any) -> None:
+    tensor = Tensor("y", array.dtype.str, array.shape, array.tobytes())
+
+    answer = codec(tmp_path, "given").decode(Success((tensor,)), top_k=1)
+
+    assert answer == {"y": listed}
+
+
+@pytest.mark.parametrize(
+    ("decodes", "told"),
+    [
+        ("outputs['z']", "decode raised KeyError: 'z'"),
+        ("[1]", "decode returned list, not a dict"),
+    ],
+)
+def test_what_goes_wrong_in_decode_is_the_models_fault(
+    tmp_path: Path, decodes: str, told: str
+) -> None:
+    with pytest.raises(PredictionFailed, match=told):
+        codec(tmp_path, "given", decodes=decodes).decode(Success(()), top_k=1)
+
+
+def test_a_type_that_has_no_plain_form_is_refused(tmp_path: Path) -> None:
+    tensor = Tensor("y", "<f2", (1,), b"\0\0")
+
+    with pytest.raises(PredictionFailed, match=r"output y is <f2: predict must return one of <f4"):
+        codec(tmp_path, "given").decode(Success((tensor,)), top_k=1)
+
+
+def test_a_list_is_several_inputs_and_anything_else_is_one() -> None:
+    assert CustomCodec.read(b'[{"a": 1}, "b"]') == [{"a": 1}, "b"]
+    assert CustomCodec.read(b'{"a": 1}') == [{"a": 1}]
+    with pytest.raises(msgspec.DecodeError):
+        CustomCodec.read(b"[]")
