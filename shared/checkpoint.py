@@ -10,11 +10,15 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from shared.model_spec import ModelRefused, Scoring
+from shared.model_spec import Embedding, ModelRefused, Pooling, Scoring
 
 CONFIG: Final = "config.json"
 TOKENIZER: Final = "tokenizer.json"
 TOKENIZER_CONFIG: Final = "tokenizer_config.json"
+MODULES: Final = "modules.json"
+"""What sentence-transformers writes: such a folder holds a model of sentence embeddings."""
+_SENTENCES: Final = "sentence_bert_config.json"
+_POOLING: Final = "1_Pooling/config.json"
 
 _HEAD: Final = "ForSequenceClassification"
 _UNSTATED_MAX_TOKENS: Final = 512
@@ -66,6 +70,19 @@ class _TokenizerConfig(msgspec.Struct, frozen=True):
     model_max_length: float | None = None
 
 
+class _Module(msgspec.Struct, frozen=True):
+    type: str = ""
+
+
+class _Sentences(msgspec.Struct, frozen=True):
+    max_seq_length: int | None = None
+
+
+class _PoolingConfig(msgspec.Struct, frozen=True):
+    pooling_mode_cls_token: bool = False
+    pooling_mode_mean_tokens: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Weights:
     """The files that a backend loads, and what to do where there are none."""
@@ -97,29 +114,54 @@ class Checkpoint:
     pad_id: int
 
 
-def read_checkpoint(folder: Path, *, source: str, weights: Weights | None) -> Checkpoint:
+def read_checkpoint(
+    folder: Path, *, source: str, weights: Weights | None, classifies: bool = True
+) -> Checkpoint:
     """What the checkpoint in ``folder`` states; ``source`` is its name in commands.
 
-    ``weights`` is what must be there beside its configuration files.
+    ``weights`` is what must be there beside its configuration files; one that does not classify
+    has no labels.
 
     Raises:
         ModelRefused: not a sequence classifier, or a file is missing or contradicts itself.
     """
     config = read_json(folder / CONFIG, _Config)
-    architecture = _architecture(config, folder)
+    architecture = _architecture(config, folder, classifies=classifies)
     _check_files(folder, source=source, weights=weights)
-    labels = _labels(config, folder)
+    labels = _labels(config, folder) if classifies else ()
     positions = _positions(config)
     stated = read_json(folder / TOKENIZER_CONFIG, _TokenizerConfig, optional=True).model_max_length
-    limits = [positions] if positions else []
+    sentences = read_json(folder / _SENTENCES, _Sentences, optional=True).max_seq_length
+    limits = [limit for limit in (positions, sentences) if limit]
     limits += [int(stated)] if stated and 0 < stated < _NO_LIMIT_TOKENS else []
     return Checkpoint(
         architecture=architecture,
         labels=labels,
-        scoring=_scoring(config, len(labels), folder),
+        scoring=_scoring(config, len(labels), folder) if classifies else Scoring.IDENTITY,
         positions=positions,
         max_tokens=min(limits, default=_UNSTATED_MAX_TOKENS),
         pad_id=config.pad_token_id or 0,
+    )
+
+
+def read_embedding(folder: Path) -> Embedding:
+    """What sentence-transformers' files state; without them the mean, normalised.
+
+    Raises:
+        ModelRefused: they state another pooling
+    """
+    if not (folder / MODULES).is_file():
+        return Embedding(pooling=Pooling.MEAN, normalize=True)
+    modules = read_json(folder / MODULES, list[_Module])
+    pooling = read_json(folder / _POOLING, _PoolingConfig, optional=True)
+    normalize = any(module.type.endswith(".Normalize") for module in modules)
+    if pooling.pooling_mode_cls_token:
+        return Embedding(pooling=Pooling.CLS, normalize=normalize)
+    if pooling.pooling_mode_mean_tokens:
+        return Embedding(pooling=Pooling.MEAN, normalize=normalize)
+    raise ModelRefused(
+        f"{folder / _POOLING}: states neither the mean nor the first token, and nothing else is "
+        'served: write pooling = "mean" or "cls" into model.toml if that is right for the model'
     )
 
 
@@ -145,14 +187,15 @@ def check_weights(folder: Path, weights: Weights) -> None:
         raise ModelRefused(f"{folder}: holds no {weights.pattern}, {weights.remedy}")
 
 
-def _architecture(config: _Config, folder: Path) -> str:
+def _architecture(config: _Config, folder: Path, *, classifies: bool) -> str:
     for name in config.architectures or ():
-        if name.endswith(_HEAD):
+        if name.endswith(_HEAD) or not classifies:
             return name
     stated = ", ".join(config.architectures or ()) or "none"
     raise ModelRefused(
         f"{folder / CONFIG}: architectures is {stated}, and only *{_HEAD} is served: "
-        "give a checkpoint that was fine-tuned to classify"
+        "give a checkpoint that was fine-tuned to classify or, for sentence embeddings, write "
+        'task = "sentence-embedding" into model.toml'
     )
 
 

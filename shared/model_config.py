@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from shared.model_spec import Color, Cost, ModelRefused, Preprocess, Scoring, Task
+from shared.model_spec import Color, Cost, ModelRefused, Pooling, Preprocess, Scoring, Task
 
 FILE: Final = "model.toml"
 
@@ -82,6 +82,8 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """None: the highest."""
     labels: Annotated[tuple[Words, ...] | None, Meta(examples=[["negative", "positive"]])] = None
     scoring: Annotated[Scoring | None, Meta(examples=["softmax"])] = None
+    pooling: Annotated[Pooling | None, Meta(examples=["mean"])] = None
+    normalize: Annotated[bool | None, Meta(examples=[True])] = None
     max_tokens: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(examples=[512])] = None
     max_characters: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(examples=[32768])] = None
     max_queue_ms: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(examples=[5000])] = None
@@ -109,6 +111,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _BACKENDS: Final = {
+    Task.SENTENCE_EMBEDDING: ("torch",),
     Task.TEXT_CLASSIFICATION: ("torch", "onnx"),
     Task.IMAGE_CLASSIFICATION: ("torch", "onnx", "python"),
     Task.TABULAR_CLASSIFICATION: ("torch", "onnx", "python"),
@@ -119,6 +122,9 @@ FIXED_SHAPES: Final = (Task.IMAGE_CLASSIFICATION, Task.TABULAR_CLASSIFICATION)
 """Every input has the same size, and there is no checkpoint that says which."""
 
 
+_WITHOUT_LABELS: Final = (Task.SENTENCE_EMBEDDING, Task.CUSTOM, Task.ECHO)
+
+
 def _check_belongings(config: ModelConfig) -> None:
     """Each key is one of the task's own."""
     fixed = config.task in FIXED_SHAPES
@@ -127,6 +133,10 @@ def _check_belongings(config: ModelConfig) -> None:
         ("image", config.image, config.task is Task.IMAGE_CLASSIFICATION),
         ("table", config.table, config.task is Task.TABULAR_CLASSIFICATION),
         ("module", config.module, fixed and config.backend == "torch"),
+        ("pooling", config.pooling, config.task is Task.SENTENCE_EMBEDDING),
+        ("normalize", config.normalize, config.task is Task.SENTENCE_EMBEDDING),
+        ("labels", config.labels, config.task not in _WITHOUT_LABELS),
+        ("scoring", config.scoring, config.task not in _WITHOUT_LABELS),
         ("cost", config.cost, config.task is Task.CUSTOM),
         ("max_tokens", config.max_tokens, text),
         ("max_characters", config.max_characters, text),

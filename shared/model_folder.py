@@ -15,18 +15,21 @@ from typing import Final
 
 from shared.checkpoint import (
     CONFIG,
+    MODULES,
     ONNX,
     PYTHON,
     SAFETENSORS,
     Checkpoint,
     check_weights,
     read_checkpoint,
+    read_embedding,
 )
 from shared.contract import ModelKey
 from shared.model_config import FILE, ModelConfig, read_model_config
 from shared.model_spec import (
     AnyInput,
     Cost,
+    Embedding,
     ImageInput,
     Input,
     ModelRefused,
@@ -77,6 +80,8 @@ def open_model(
     """
     name = _safe(folder.name if name is None else name, folder)
     config = read_model_config(folder / FILE)
+    if not (folder / FILE).exists() and (folder / MODULES).is_file():
+        config = ModelConfig(task=Task.SENTENCE_EMBEDDING)
     versions = {}
     for version, at in _version_folders(folder, config):
         checkpoint = _checkpoint(config, at, source=source or str(at), weights=weights)
@@ -129,8 +134,9 @@ def _checkpoint(config: ModelConfig, at: Path, *, source: str, weights: bool) ->
     if config.task is Task.ECHO:
         return _STAND_IN
     wanted = _WEIGHTS[config.backend] if weights else None
-    if config.task is Task.TEXT_CLASSIFICATION:
-        return read_checkpoint(at, source=source, weights=wanted)
+    if config.task in (Task.TEXT_CLASSIFICATION, Task.SENTENCE_EMBEDDING):
+        classifies = config.task is Task.TEXT_CLASSIFICATION
+        return read_checkpoint(at, source=source, weights=wanted, classifies=classifies)
     if wanted:
         check_weights(at, wanted)
     return Checkpoint(
@@ -155,6 +161,7 @@ def _spec(
         labels=config.labels or checkpoint.labels,
         scoring=config.scoring or checkpoint.scoring,
         takes=_input(config, checkpoint),
+        embedding=_embedding(config, folder),
         cost=config.cost or Cost.FIXED,
         preprocess=config.preprocess or _WHERE.get(config.task, Preprocess.INLINE),
         sample=sample,
@@ -185,6 +192,18 @@ def _input(config: ModelConfig, checkpoint: Checkpoint) -> Input:
         max_tokens=max_tokens,
         max_characters=config.max_characters or _CHARACTERS_PER_TOKEN * max_tokens,
         pad_id=checkpoint.pad_id,
+    )
+
+
+def _embedding(config: ModelConfig, folder: Path) -> Embedding | None:
+    if config.task is not Task.SENTENCE_EMBEDDING:
+        return None
+    if config.pooling is not None and config.normalize is not None:
+        return Embedding(pooling=config.pooling, normalize=config.normalize)
+    stated = read_embedding(folder)
+    return Embedding(
+        pooling=config.pooling or stated.pooling,
+        normalize=stated.normalize if config.normalize is None else config.normalize,
     )
 
 

@@ -22,6 +22,7 @@ class Task(StrEnum):
     """What goes in and what comes out."""
 
     TEXT_CLASSIFICATION = "text-classification"
+    SENTENCE_EMBEDDING = "sentence-embedding"
     IMAGE_CLASSIFICATION = "image-classification"
     TABULAR_CLASSIFICATION = "tabular-classification"
     CUSTOM = "custom"
@@ -40,6 +41,23 @@ class Scoring(StrEnum):
     """Regression: the logit is the score."""
     PROBABILITIES = "probabilities"
     """The model's outputs are the scores already."""
+
+
+class Pooling(StrEnum):
+    """How the vectors of a text's tokens become one."""
+
+    MEAN = "mean"
+    CLS = "cls"
+    """The first token's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedding:
+    """What a model of sentence embeddings answers."""
+
+    pooling: Pooling
+    normalize: bool
+    """To length 1."""
 
 
 class Cost(StrEnum):
@@ -130,6 +148,8 @@ class ModelSpec:
     """In the order of the logits."""
     scoring: Scoring
     takes: Input
+    embedding: Embedding | None
+    """Of a model of sentence embeddings alone."""
     preprocess: Preprocess
     cost: Cost
     """Of the backend ``python``; the others know it themselves."""

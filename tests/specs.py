@@ -18,6 +18,7 @@ _CLASSIFIER: Final = ModelSpec(
     labels=("negative", "positive"),
     scoring=Scoring.SOFTMAX,
     takes=TextInput(max_tokens=16, max_characters=1_000, pad_id=0),
+    embedding=None,
     preprocess=Preprocess.INLINE,
     cost=Cost.FIXED,
     sample="any",

@@ -49,7 +49,7 @@ def open_codec(spec: ModelSpec) -> Codec:
         ModelRefused: its files cannot be read.
     """
     match spec.task:
-        case Task.TEXT_CLASSIFICATION:
+        case Task.TEXT_CLASSIFICATION | Task.SENTENCE_EMBEDDING:
             return TextCodec(spec, open_tokenizer(spec))
         case Task.IMAGE_CLASSIFICATION:
             return ImageCodec(spec)

@@ -26,6 +26,18 @@ def classified(success: Success, spec: ModelSpec, *, top_k: int) -> dict[str, ob
     return answer(logits, spec.labels, scoring=spec.scoring, top_k=top_k)
 
 
+def embedded(success: Success) -> dict[str, object]:
+    """The answer for one row of a model of sentence embeddings.
+
+    Raises:
+        DecodeError: this is no vector
+    """
+    tensor = success.tensors[0]
+    if tensor.dtype != "<f4" or not tensor.values or len(tensor.values) % 4:
+        raise DecodeError(f"{tensor.name} is {tensor.dtype} of shape {tensor.shape}, not a vector")
+    return {"embedding": list(struct.unpack(f"<{len(tensor.values) // 4}f", tensor.values))}
+
+
 def logits_of(success: Success, labels: int) -> tuple[float, ...]:
     """The one output tensor of a classifier.
 

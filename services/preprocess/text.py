@@ -1,4 +1,4 @@
-"""Text to token ids, and logits to labels.
+"""Text to token ids, and logits to labels or vectors to lists.
 
 Knows the tokenizer, the limits and the labels of one model version; knows nothing of
 HTTP, queues or torch. Runs in threads of :mod:`services.preprocess.pool`.
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from tokenizers import Encoding
 
 from services.preprocess.encoded import Encoded, not_unicode
-from services.preprocess.scores import classified
+from services.preprocess.scores import classified, embedded
 from services.preprocess.texts import read_texts
 from services.preprocess.tokenizer import TextTokenizer
 from shared.contract import Column, Success
@@ -19,7 +19,7 @@ from shared.model_spec import ModelSpec
 
 
 class TextCodec:
-    """Encodes the inputs and decodes the outputs of one text classifier."""
+    """Encodes the inputs and decodes the outputs of one model of texts."""
 
     quick = True
 
@@ -42,8 +42,10 @@ class TextCodec:
         """The answer for one row.
 
         Raises:
-            DecodeError, PredictionFailed: these are no logits of this model.
+            DecodeError, PredictionFailed: these are no outputs of this model.
         """
+        if self._spec.embedding:
+            return embedded(success)
         return classified(success, self._spec, top_k=top_k)
 
     def _admit(self, text: str, *, truncate: bool) -> str | RequestRejected:

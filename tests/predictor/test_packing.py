@@ -9,7 +9,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from services.predictor.backends.packing import Attend, Packing, all_at_once, one_by_one
-from services.predictor.backends.torch_text import TorchTextClassifier
+from services.predictor.backends.torch_text import TorchText
 from services.predictor.rows import Row
 from shared.contract import ModelKey, Success
 from shared.model_spec import ModelSpec
@@ -86,7 +86,8 @@ def test_all_sequences_in_one_kernel_are_the_same_as_one_by_one(
         model = AutoModelForSequenceClassification.from_pretrained(spec.folder).eval()
         packing = Packing(model, attend)
         with torch.inference_mode():
-            return packing.logits(packing.prepare(rows))
+            answer: torch.Tensor = packing.answer(packing.prepare(rows)).logits
+        return answer
 
     torch.testing.assert_close(logits(all_at_once(varlen)), logits(one_by_one))
 
@@ -105,7 +106,7 @@ def test_all_sequences_in_one_kernel_are_the_same_as_one_by_one(
     ],
 )
 def test_packed_and_one_by_one_are_the_same(family: str, packs: bool, tmp_path: Path) -> None:
-    classifier = TorchTextClassifier(build(family, tmp_path), device="cpu", dtype="auto", threads=1)
+    classifier = TorchText(build(family, tmp_path), device="cpu", dtype="auto", threads=1)
     numbers = np.random.default_rng(0)
     rows = [Row({"input_ids": numbers.integers(5, 60, size=n)}) for n in (3, 50, 3, 17, 1)]
 

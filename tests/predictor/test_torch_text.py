@@ -9,7 +9,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from services.predictor.backends.base import UnknownBackend
-from services.predictor.backends.torch_text import TorchTextClassifier
+from services.predictor.backends.torch_text import TorchText
 from services.predictor.rows import Row
 from shared.contract import Failure, ModelKey, Outcome, Success
 from shared.errors import PredictionFailed
@@ -55,8 +55,8 @@ def spec(folder: Path) -> ModelSpec:
 
 
 @pytest.fixture(scope="module")
-def classifier(spec: ModelSpec) -> TorchTextClassifier:
-    return TorchTextClassifier(spec, device="cpu", dtype="auto", threads=1)
+def classifier(spec: ModelSpec) -> TorchText:
+    return TorchText(spec, device="cpu", dtype="auto", threads=1)
 
 
 def text(*ids: int, second_from: int | None = None) -> Row:
@@ -81,11 +81,11 @@ def logits(outcome: Outcome) -> "np.ndarray[tuple[int], np.dtype[np.float32]]":
     return np.frombuffer(tensor.values, dtype="<f4")
 
 
-def answers(classifier: TorchTextClassifier, rows: Sequence[Row]) -> list[Outcome]:
+def answers(classifier: TorchText, rows: Sequence[Row]) -> list[Outcome]:
     return classifier.forward(classifier.prepare(rows))
 
 
-def test_padded_rows_are_answered_as_one_at_a_time(classifier: TorchTextClassifier) -> None:
+def test_padded_rows_are_answered_as_one_at_a_time(classifier: TorchText) -> None:
     rows = random_texts(24, longest=60)
 
     together = [logits(outcome) for outcome in answers(classifier, rows)]
@@ -95,7 +95,7 @@ def test_padded_rows_are_answered_as_one_at_a_time(classifier: TorchTextClassifi
     assert np.ptp(together, axis=0).min() > 1e-2, "the answers do differ from row to row"
 
 
-def test_segment_ids_reach_the_model_padded_or_not(classifier: TorchTextClassifier) -> None:
+def test_segment_ids_reach_the_model_padded_or_not(classifier: TorchText) -> None:
     pair, other = text(5, 6, 7, 8, second_from=2), text(9, 10, 11, 12, 13, 14)
 
     together = logits(answers(classifier, [pair, other])[0])
@@ -105,12 +105,12 @@ def test_segment_ids_reach_the_model_padded_or_not(classifier: TorchTextClassifi
     assert not np.allclose(together, as_one_segment, atol=1e-3)
 
 
-def test_without_padding_there_is_no_mask(classifier: TorchTextClassifier) -> None:
+def test_without_padding_there_is_no_mask(classifier: TorchText) -> None:
     assert set(classifier._padded([text(5, 6), text(7, 8)])) == {"input_ids"}
     assert set(classifier._padded([text(5, 6), text(7)])) == {"input_ids", "attention_mask"}
 
 
-def test_a_row_that_comes_out_as_nan_fails_alone(classifier: TorchTextClassifier) -> None:
+def test_a_row_that_comes_out_as_nan_fails_alone(classifier: TorchText) -> None:
     good, bad, last = answers(classifier, [text(1, 2, 3), text(4, POISON), text(5, 6)])
 
     assert isinstance(bad, Failure)
@@ -126,14 +126,12 @@ def test_a_row_that_comes_out_as_nan_fails_alone(classifier: TorchTextClassifier
     [text(1, VOCABULARY), text(*[1] * 65), Row({"pixels": np.zeros(3, dtype="<f4")}), text()],
     ids=["a token beyond the vocabulary", "longer than the model", "no text at all", "no tokens"],
 )
-def test_whatever_the_model_raises_is_a_failed_prediction(
-    classifier: TorchTextClassifier, row: Row
-) -> None:
+def test_whatever_the_model_raises_is_a_failed_prediction(classifier: TorchText, row: Row) -> None:
     with pytest.raises(PredictionFailed):
         answers(classifier, [row])
 
 
-def test_made_up_rows_are_no_longer_than_the_model_takes(classifier: TorchTextClassifier) -> None:
+def test_made_up_rows_are_no_longer_than_the_model_takes(classifier: TorchText) -> None:
     row = classifier.made_up(1_000)
 
     assert row.length == 64
@@ -143,9 +141,9 @@ def test_made_up_rows_are_no_longer_than_the_model_takes(classifier: TorchTextCl
 @pytest.mark.parametrize(("dtype", "off"), [("bfloat16", 0.05), ("int8", 0.05)])
 @pytest.mark.parametrize("pack", [True, False])
 def test_a_smaller_type_answers_nearly_the_same(
-    spec: ModelSpec, classifier: TorchTextClassifier, dtype: str, off: float, *, pack: bool
+    spec: ModelSpec, classifier: TorchText, dtype: str, off: float, *, pack: bool
 ) -> None:
-    smaller = TorchTextClassifier(spec, device="cpu", dtype=dtype, threads=1, pack=pack)
+    smaller = TorchText(spec, device="cpu", dtype=dtype, threads=1, pack=pack)
     texts = random_texts(12, longest=30)
 
     assert smaller.packs is pack
@@ -156,4 +154,4 @@ def test_a_smaller_type_answers_nearly_the_same(
 
 def test_int8_is_refused_where_there_are_no_kernels_for_it(spec: ModelSpec) -> None:
     with pytest.raises(UnknownBackend, match="int8 computes on a CPU only, the device is cuda"):
-        TorchTextClassifier(spec, device="cuda", dtype="int8", threads=1)
+        TorchText(spec, device="cuda", dtype="int8", threads=1)

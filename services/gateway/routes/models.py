@@ -106,6 +106,8 @@ def _output(spec: ModelSpec) -> str:
     match spec.task:
         case Task.ECHO:
             return "the text itself, in `echo`"
+        case Task.SENTENCE_EMBEDDING:
+            return "one vector, in `embedding`"
         case Task.CUSTOM:
             return "what the model's own decode makes of it"
         case _:

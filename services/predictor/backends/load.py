@@ -16,9 +16,9 @@ def load_backend(spec: ModelSpec, *, device: str, dtype: str, threads: int, pack
 
             return TorchModule(spec, device=device, dtype=dtype, threads=threads)
         case "torch":
-            from services.predictor.backends.torch_text import TorchTextClassifier
+            from services.predictor.backends.torch_text import TorchText
 
-            return TorchTextClassifier(spec, device=device, dtype=dtype, threads=threads, pack=pack)
+            return TorchText(spec, device=device, dtype=dtype, threads=threads, pack=pack)
         case "onnx":
             return _load_onnx(spec, device=device, dtype=dtype, threads=threads)
         case "python":

@@ -9,13 +9,13 @@ from shared.contract import Failure, Outcome, Success, Tensor
 from shared.errors import PredictionFailed
 
 
-def outcomes_of(logits: NDArray[Any]) -> list[Outcome]:
+def outcomes_of(logits: NDArray[Any], *, name: str = "logits") -> list[Outcome]:
     """[B, labels] to float32 [labels] for each row; a row with NaN or infinity fails alone."""
     finite = np.isfinite(logits).all(axis=1)
-    return [_outcome(row, finite=bool(ok)) for row, ok in zip(logits, finite, strict=True)]
+    return [_outcome(name, row, finite=bool(ok)) for row, ok in zip(logits, finite, strict=True)]
 
 
-def _outcome(logits: NDArray[Any], *, finite: bool) -> Outcome:
+def _outcome(name: str, logits: NDArray[Any], *, finite: bool) -> Outcome:
     if not finite:
         return Failure.of(PredictionFailed("the model answered with NaN or infinity"))
-    return Success((Tensor("logits", "<f4", logits.shape, logits.astype("<f4").tobytes()),))
+    return Success((Tensor(name, "<f4", logits.shape, logits.astype("<f4").tobytes()),))

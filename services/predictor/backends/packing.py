@@ -2,9 +2,9 @@
 
 Linear layers run over real tokens only, attention runs inside each sequence, through
 transformers' own attention registry: one sequence after the other on a CPU, all in one kernel on
-a GPU. A classifier's head reads the first token of each sequence,
-so the last layer computes no other. Whether a model can do with that is tried when it is loaded,
-not guessed from its family: its answers must be those of a padded batch.
+a GPU. A classifier's head reads the first token of each sequence, so the last layer computes no
+other, but where every token is wanted. Whether a model can do with that is tried when it is
+loaded, not guessed from its family: its answers must be those of a padded batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -64,7 +64,9 @@ class Packing:
         NotPackable: nothing of the model was changed
     """
 
-    def __init__(self, model: PreTrainedModel, attend: Attend) -> None:
+    def __init__(
+        self, model: PreTrainedModel, attend: Attend, *, every_token: bool = False
+    ) -> None:
         base: Any = model.base_model
         if not hasattr(base, "embeddings"):
             raise NotPackable(f"{type(model).__name__} has no embeddings like BERT's")
@@ -76,7 +78,10 @@ class Packing:
         self._attend = attend
         # RoBERTa and its kin count positions from after the padding's id.
         self._first_position = getattr(base.embeddings, "padding_idx", -1) + 1
-        self._hooks = [last.register_forward_pre_hook(_keep_first_tokens, with_kwargs=True)]
+        self._hooks: list[Any] = []
+        if every_token:
+            return
+        self._hooks.append(last.register_forward_pre_hook(_keep_first_tokens, with_kwargs=True))
         if getattr(base, "pooler", None) is not None:
             self._hooks.append(base.pooler.register_forward_pre_hook(_one_row_each))
         else:
@@ -103,11 +108,10 @@ class Packing:
         bounds = np.cumsum([0, *lengths], dtype=np.int32)
         return Packed(inputs, lengths, torch.from_numpy(bounds))
 
-    def logits(self, packed: Packed) -> torch.Tensor:
-        """[sequences, labels]."""
+    def answer(self, packed: Packed) -> Any:
+        """What the model itself returns."""
         there = packed.to(self._model.device)
-        answer: torch.Tensor = self._model(**there.inputs, packed=there, attend=self._attend).logits
-        return answer
+        return self._model(**there.inputs, packed=there, attend=self._attend)
 
 
 def _layers(model: PreTrainedModel) -> nn.ModuleList:

@@ -1,4 +1,4 @@
-"""Hugging Face sequence classifiers on PyTorch: one forward a batch, logits back.
+"""Hugging Face transformers of texts on PyTorch: one forward a batch, what their head answers back.
 
 Packed where :mod:`services.predictor.backends.packing` can, else padded. Weights come from
 safetensors; no pickle, no code from the model's folder.
@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 import structlog
 import torch
-from transformers import AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
+from services.predictor.backends.heads import head_of
 from services.predictor.backends.linear import (
     BLOCKED_DTYPES,
     BlockedLinear,
@@ -35,8 +35,8 @@ _TRIAL_TOLERANCE: Final = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloa
 Prepared = dict[str, torch.Tensor] | Packed
 
 
-class TorchTextClassifier:
-    """One sequence classifier, in eval mode, on one device."""
+class TorchText:
+    """One transformer, in eval mode, on one device."""
 
     fixed = False
 
@@ -51,7 +51,8 @@ class TorchTextClassifier:
         self.device = str(self._device)
         self._dtype = choose_dtype(dtype, self._device)
         on_cpu = self._device.type == "cpu"
-        self._model = AutoModelForSequenceClassification.from_pretrained(
+        self._head = head_of(spec)
+        self._model = self._head.auto.from_pretrained(
             spec.folder,
             local_files_only=True,
             trust_remote_code=False,
@@ -80,12 +81,14 @@ class TorchTextClassifier:
         rows = [Row({"input_ids": np.arange(first, first + n)}) for n in _TRIAL_LENGTHS]
         usual = self._model.config._attn_implementation  # noqa: SLF001 - where the registry reads it
         with torch.inference_mode():
-            padded = self._logits(self._padded(rows))
+            padded = self._answer(self._padded(rows))
             packing = None
             try:
                 on_cpu = self._device.type == "cpu"
-                packing = Packing(self._model, one_by_one if on_cpu else all_at_once())
-                packed = packing.logits(packing.prepare(rows))
+                attend = one_by_one if on_cpu else all_at_once()
+                every_token = self._head.every_token
+                packing = Packing(self._model, attend, every_token=every_token)
+                packed = self._head.packed(packing, packing.prepare(rows))
                 if torch.allclose(packed, padded, atol=_TRIAL_TOLERANCE[packed.dtype]):
                     return packing
             except Exception as exc:  # noqa: BLE001 - a family that cannot is served padded
@@ -118,18 +121,17 @@ class TorchTextClassifier:
         return {name: torch.from_numpy(array) for name, array in named.items() if array is not None}
 
     def forward(self, prepared: Prepared) -> list[Outcome]:
-        """Logits, float32 [labels], for each row; a row with NaN or infinity fails alone."""
+        """What the head answers, float32; a row with NaN or infinity fails alone."""
         with translated(), torch.inference_mode():
             # One copy from the device for the whole batch.
-            logits = self._logits(prepared).float().cpu().numpy()
-        return outcomes_of(logits)
+            answers = self._answer(prepared).float().cpu().numpy()
+        return outcomes_of(answers, name=self._head.output)
 
-    def _logits(self, prepared: Prepared) -> torch.Tensor:
+    def _answer(self, prepared: Prepared) -> torch.Tensor:
         if isinstance(prepared, Packed):
             assert self._packing is not None
-            return self._packing.logits(prepared)
+            return self._head.packed(self._packing, prepared)
         inputs = {
             name: tensor.to(self._device, non_blocking=True) for name, tensor in prepared.items()
         }
-        answer: torch.Tensor = self._model(**inputs).logits
-        return answer
+        return self._head.padded(self._model, inputs)
