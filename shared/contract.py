@@ -216,6 +216,8 @@ class Figures(msgspec.Struct, frozen=True):
     """Share of what was computed that is padding."""
     busy: float = 0.0
     """Share of the time."""
+    revision: int = 0
+    """Of the catalogue, that its process has followed."""
 
 
 class Timings(msgspec.Struct, frozen=True):

@@ -12,6 +12,9 @@
     │   └── BodyTooLarge, UnsupportedMediaType, BodyTooSlow
     ├── JobNotFound              never accepted, or no longer retained
     ├── JobNotTerminal, JobTerminal
+    ├── CatalogueConflict        the catalogue has changed since it was read
+    ├── NotAllowed               it takes a key that the caller has not shown
+    │   └── KeyRefused           the key that was shown is not the one
     ├── Overloaded               the queue is full for this model or tenant
     ├── Unavailable              try again elsewhere or later
     │   ├── QueueUnavailable     Redis cannot be reached
@@ -164,6 +167,30 @@ class JobTerminal(ServiceError):
 
     def __init__(self, job_id: str, state: str) -> None:
         super().__init__(f"job {job_id} has already {state}: it can no longer be canceled")
+
+
+class CatalogueConflict(ServiceError):
+    """The catalogue is at another revision than the caller has seen."""
+
+    code = "catalogue_conflict"
+
+    def __init__(self, expected: int, revision: int) -> None:
+        super().__init__(
+            f"the catalogue is at revision {revision}, not {expected}: read it again, and send "
+            "what you want with the revision that you have seen"
+        )
+
+
+class NotAllowed(ServiceError):
+    """The route takes a key, and none that opens it is set or was shown."""
+
+    code = "not_allowed"
+
+
+class KeyRefused(NotAllowed):
+    """The key that was shown is not the one."""
+
+    code = "key_refused"
 
 
 class Overloaded(ServiceError):

@@ -16,6 +16,8 @@ load:<model>@<version>          hash    submit … acknowledge  submit, begin   
 dead:<model>                    stream  begin                 operators           capped
 predictors                      hash    heartbeat             gateways, begin     1 minute
 preprocessors                   hash    heartbeat             gateways            1 minute
+gateways                        hash    heartbeat             predictors          1 minute
+catalogue                       hash    desire                everybody           never
 ==============================  ======  ====================  ==================  ===========
 
 Fields of ``job:<id>`` (none over 64 bytes, so that Redis keeps the hash a listpack):
@@ -56,6 +58,8 @@ PARTITION: Final = "penstock:{0}:"
 PREDICTORS_GROUP: Final = "predictors"
 PREPROCESSORS_GROUP: Final = "preprocessors"
 PREDICTORS: Final = f"{PARTITION}{PREDICTORS_GROUP}"
+GATEWAYS: Final = f"{PARTITION}gateways"
+CATALOGUE: Final = f"{PARTITION}catalogue"
 PREPROCESSORS: Final = f"{PARTITION}{PREPROCESSORS_GROUP}"
 
 

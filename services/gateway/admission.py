@@ -1,6 +1,6 @@
 """What a request asks for, checked: everything that can be said before any work is done.
 
-Pure but for making ids. Knows the model repository and the limits; nothing of Redis.
+Pure but for making ids. Knows the catalogue and the limits; nothing of Redis.
 """
 
 import re
@@ -18,10 +18,10 @@ from services.gateway.bodies import Body
 from services.gateway.preferences import Preferences, WaitLimits, read_preferences
 from services.gateway.schemas import DEADLINE_LIMIT_MS, Parameters, PredictBody
 from services.preprocess.codecs import Codec
+from shared.catalogue import Catalogue
 from shared.contract import ONLY_TENANT, JobId, Lane, ModelKey, Tenant
 from shared.errors import InvalidRequest, JobNotFound, TooManyInputs, UnsupportedMediaType
 from shared.model_spec import ImageInput, ModelSpec
-from shared.repository import Repository
 
 _IDS: Final = uuid.UUID("6f0d2ad6-6a3c-5b0e-9d2a-1c6c4b1f6c55")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -55,13 +55,13 @@ class Admission:
 
     def __init__(
         self,
-        repository: Repository,
+        catalogue: Catalogue,
         codecs: Mapping[ModelKey, Codec],
         *,
         max_inputs: int,
         waits: WaitLimits,
     ) -> None:
-        self._repository = repository
+        self._catalogue = catalogue
         self._codecs = codecs
         self._max_inputs = max_inputs
         self._waits = waits
@@ -74,9 +74,9 @@ class Admission:
         """
         body = sent.fields
         name, version = _model_of(call, body)
-        spec = self._repository.find(name, version)
-        inputs = self._inputs(sent, spec)
         job_id, repeatable = _job_id(call)
+        spec = self._catalogue.find(name, version, sticky=_sticky(call, job_id, repeatable))
+        inputs = self._inputs(sent, spec)
         trace = call.headers.get(b"traceparent", b"")
         return Ask(
             id=job_id,
@@ -98,7 +98,7 @@ class Admission:
         Raises:
             UnknownModel
         """
-        spec = self._repository.find(name, None)
+        spec = self._catalogue.find(name, None)
         parameters = Parameters(truncate=True)
         inputs = self._codecs[spec.key].read(msgspec.json.encode(spec.sample))
         return Ask(
@@ -192,6 +192,14 @@ def _job_id(call: Call) -> tuple[JobId, bool]:
             f"Idempotency-Key has {len(bare)} bytes: send 1 to 255 printable ASCII characters"
         )
     return JobId(str(uuid.uuid5(_IDS, f"{ONLY_TENANT}\n{bare.decode()}"))), True
+
+
+def _sticky(call: Call, job_id: JobId, repeatable: bool) -> str:
+    """Whose requests go to one version where traffic is split: a key's, a caller's."""
+    if repeatable:
+        return job_id
+    shown = call.headers.get(b"authorization") or call.headers.get(b"x-api-key") or b""
+    return shown.decode("latin-1")
 
 
 def _new_id() -> JobId:

@@ -21,7 +21,9 @@ from services.gateway.asgi import BodyLimits, Endpoint
 from services.gateway.dispatch import Dispatch, JobPolicy
 from services.gateway.draining import Door, Drain, ServerControl
 from services.gateway.entrance import Entrance
+from services.gateway.following import Following, codecs_of
 from services.gateway.jobs import Jobs
+from services.gateway.keys import AdminKey
 from services.gateway.lateness import Lateness
 from services.gateway.metrics import Metrics
 from services.gateway.pending import Pending
@@ -32,24 +34,27 @@ from services.gateway.routes.jobs import job_routes
 from services.gateway.routes.models import model_routes
 from services.gateway.routes.native import NativeRoutes
 from services.gateway.routes.ops import ops_routes
+from services.gateway.routes.serving import serving_routes
 from services.gateway.routes.single import LabelRoute, single_routes
 from services.gateway.routes.status import status_routes
 from services.gateway.settings import GatewaySettings
 from services.gateway.shortcut import Shortcut
 from services.gateway.submitter import Submitter
 from services.gateway.waiting import Holder
-from services.preprocess.codecs import open_codec
 from services.preprocess.pool import PreprocessPool
+from shared.catalogue import Catalogue
 from shared.clock import RedisClock
 from shared.contract import GatewayId
 from shared.errors import QueueUnavailable
 from shared.queue.connection import connect
 from shared.queue.jobs import JobQueue, SubmitPolicy
-from shared.repository import Repository
+from shared.queue.wishes import Wishes
+from shared.repository import Repository, open_repository
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 VERSION: Final = "0.1.0"
+_LARGEST_WISH_BYTES: Final = 64 * 1024
 
 
 class Gateway:
@@ -64,7 +69,6 @@ class Gateway:
         server: ServerControl,
     ) -> None:
         self._settings = settings
-        self._repository = repository
         self._server = server
         self._redis = connect(settings.shared.redis_url.get_secret_value())
         self._queue = JobQueue(self._redis, gateway=name, policy=_submit_policy(settings))
@@ -72,7 +76,13 @@ class Gateway:
         self._metrics = Metrics(version=VERSION)
         self._clock, self._pending = RedisClock(), Pending()
         silent_after_s = settings.shared.lease_ms / 1e3
-        self._pulse = Pulse(self._queue, self._clock, silent_after_s=silent_after_s)
+        self._catalogue = Catalogue(repository)
+        self._codecs = codecs_of(repository.wanted((), told_by=""))
+        self._wishes = Wishes(self._redis)
+        follow = Following(
+            self._wishes, self._catalogue, self._codecs, reopen=self._reopen, name=name
+        )
+        self._pulse = Pulse(self._queue, self._clock, follow=follow, silent_after_s=silent_after_s)
         self._replies = ReplyReader(
             self._queue, self._pending, reconnected=self._metrics.reconnected
         )
@@ -82,10 +92,8 @@ class Gateway:
         grace_s = settings.drain_grace_ms / 1e3
         self._drain = Drain(self._door, self._pending, grace_s=grace_s, server=server)
         self._waits = WaitLimits(settings.wait_ms / 1e3, settings.longest_wait_ms / 1e3)
-        self._specs = [spec for known in repository.names() for spec in repository.versions(known)]
-        self._codecs = {spec.key: open_codec(spec) for spec in self._specs}
         self._admission = Admission(
-            repository, self._codecs, max_inputs=settings.max_inputs, waits=self._waits
+            self._catalogue, self._codecs, max_inputs=settings.max_inputs, waits=self._waits
         )
         self._holder = Holder(self._queue, self._replies, self._clock)
         self._dispatch = self._make_dispatch()
@@ -96,6 +104,10 @@ class Gateway:
             holder=self._holder,
             pulse=self._pulse,
         )
+
+    def _reopen(self) -> Repository:
+        shared = self._settings.shared
+        return open_repository(shared.models, shared.model, weights=False)
 
     def application(self) -> Entrance:
         """From the outside in: what holds for every request, the hot routes, the framework."""
@@ -116,7 +128,7 @@ class Gateway:
         for router in self._cold_routes():
             app.include_router(router)
         refusals.install(app)
-        takes = frozenset(type(spec.takes) for spec in self._specs)
+        takes = frozenset(type(spec.takes) for spec in self._catalogue.specs())
         read = openapi.Bodies(self._settings.max_inputs, takes)
         app.openapi = openapi.describe(  # type: ignore[method-assign]
             app, version=VERSION, bodies=read
@@ -191,15 +203,23 @@ class Gateway:
         max_inputs = self._settings.max_inputs
         return (
             job_routes(self._jobs, longest_wait_s=self._waits.longest_s),
-            model_routes(self._repository, self._admission, self._dispatch, max_inputs=max_inputs),
-            single_routes(self._repository, self._admission, self._dispatch, max_inputs=max_inputs),
+            model_routes(self._catalogue, self._admission, self._dispatch, max_inputs=max_inputs),
+            single_routes(self._catalogue, self._admission, self._dispatch, max_inputs=max_inputs),
             status_routes(
                 version=VERSION,
-                repository=self._repository,
-                specs=self._specs,
+                catalogue=self._catalogue,
+                wishes=self._wishes,
                 queue=self._queue,
                 pulse=self._pulse,
                 door=self._door,
+            ),
+            serving_routes(
+                catalogue=self._catalogue,
+                wishes=self._wishes,
+                pulse=self._pulse,
+                reopen=self._reopen,
+                admin=AdminKey(self._settings.the_admin_key()),
+                body=BodyLimits(_LARGEST_WISH_BYTES, self._settings.body_timeout_ms / 1e3),
             ),
             ops_routes(
                 door=self._door,
@@ -207,7 +227,7 @@ class Gateway:
                 pending=self._pending,
                 metrics=self._metrics,
                 queue=self._queue,
-                models=[spec.key for spec in self._specs],
+                catalogue=self._catalogue,
             ),
         )
 

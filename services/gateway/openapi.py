@@ -21,6 +21,7 @@ from services.gateway.schemas import (
     LabelAnswer,
     PredictBody,
     Prediction,
+    Serving,
 )
 from shared.model_spec import AnyInput, ImageInput, Input, TableInput, TextInput
 
@@ -38,12 +39,15 @@ _STRUCTS: Final = (
     *(schemas.PredictBody, schemas.Prediction, schemas.JobRecord, schemas.ProblemBody),
     *(schemas.ModelInfo, schemas.ModelList, schemas.Labels, schemas.Health, schemas.Readiness),
     *(schemas.Status, schemas.HealthWord, schemas.LabelAnswer),
+    *(schemas.Serving, schemas.ServingStatus),
 )
 _MEANINGS: Final[dict[int, str]] = {
     200: "The answer",
     202: "Accepted: the answer will be at `Location`",
     204: "Done",
     400: "The body is not what its media type says, or not UTF-8",
+    401: "No key was shown, or another one",
+    403: "Nobody may: the gateway has no admin key",
     404: "No such model or job",
     408: "The body did not arrive in time",
     409: "The job's state does not allow this, or it was canceled",
@@ -103,6 +107,8 @@ def _complete(document: Json, bodies: Bodies) -> Json:
     for path in document["paths"].values():
         for operation in path.values():
             _drop_framework_validation(operation)
+    change = document["paths"]["/models/{name}/serving"]["put"]
+    change["requestBody"] = {"required": True, "content": _content(Serving, "application/json")}
     for path, operations in _raw_paths(_media(bodies)).items():
         document["paths"][path] = operations | document["paths"].get(path, {})
     document["components"] = {"schemas": _components(bodies)}

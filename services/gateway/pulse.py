@@ -6,6 +6,7 @@ A probe and a request at the gate must not wait for Redis to find out that it is
 import asyncio
 import math
 import time
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -28,11 +29,22 @@ _LONGEST_RETRY_S: Final = 60
 
 
 class Pulse:
-    """The last look at Redis; ``silent_after_s`` is when a predictor counts as gone."""
+    """The last look at Redis; ``silent_after_s`` is when a predictor counts as gone.
 
-    def __init__(self, queue: JobQueue, clock: RedisClock, *, silent_after_s: float) -> None:
+    ``follow`` is what every look does besides.
+    """
+
+    def __init__(
+        self,
+        queue: JobQueue,
+        clock: RedisClock,
+        *,
+        follow: Callable[[], Awaitable[None]],
+        silent_after_s: float,
+    ) -> None:
         self._queue = queue
         self._clock = clock
+        self._follow = follow
         self._silent_after_s = silent_after_s
         self._workers: list[Worker] = []
         self._preprocessors: list[Worker] = []
@@ -98,6 +110,7 @@ class Pulse:
         self._clock.sample(sent_s=sent_s, received_s=time.monotonic(), redis_us=redis_us)
         self._workers = await self._queue.workers()
         self._preprocessors = await self._queue.workers(keys.PREPROCESSORS)
+        await self._follow()
         if not self._reachable:
             log.info("Redis answers", predictors=len(self._workers))
         self._reachable = True

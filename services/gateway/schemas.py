@@ -174,6 +174,8 @@ class VersionStatus(Struct, frozen=True):
     model: str
     version: str
     default: bool
+    weight: int | None
+    """Its part of the traffic that names no version; None where that is not split."""
     task: str
     queue: QueueStatus
     predictors: int
@@ -192,6 +194,8 @@ class WorkerStatus(Struct, frozen=True):
     batch_rows: float
     padding: float
     busy: float
+    revision: int
+    """Of the catalogue, that it has followed."""
     tokens_per_s: float
     """What it can do in full batches."""
     seen_s: float
@@ -203,6 +207,10 @@ class Status(Struct, frozen=True):
     version: str
     uptime_s: float
     requests: int
+    revision: int
+    """Of the catalogue, that this gateway has followed."""
+    gateways: dict[str, int]
+    """The revision that each of them has followed."""
     versions: list[VersionStatus]
     predictors: list[WorkerStatus]
     preprocessors: list[WorkerStatus]
@@ -218,3 +226,31 @@ class LabelAnswer(Struct, frozen=True):
     """The likeliest label, or one for each of several inputs; null where one failed."""
 
     prediction: str | list[str | None] | None
+
+
+class Serving(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be of a model; `revision`, where it is given, is the one that you have seen."""
+
+    versions: Annotated[list[str], Meta(description="those that are served; none unloads it")]
+    default: str | None = None
+    weights: Annotated[
+        dict[str, Annotated[int, Meta(ge=0, le=1_000_000)]],
+        Meta(description="parts of the traffic that names no version; empty: all to the default"),
+    ] = {}
+    revision: int | None = None
+
+
+class ServingStatus(Struct, frozen=True):
+    """What is wanted of a model, and who has come so far."""
+
+    model: str
+    versions: list[str]
+    default: str | None
+    weights: dict[str, int]
+    revision: int
+    known: list[str]
+    """Versions that lie in this gateway's repository."""
+    predictors: dict[str, int]
+    """How many serve each version now."""
+    gateways: dict[str, int]
+    """The revision that each gateway has followed."""

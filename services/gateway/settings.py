@@ -1,11 +1,14 @@
 """The gateway's settings: read once, in ``__main__``, and frozen afterwards."""
 
-from typing import Annotated, Self
+from pathlib import Path
+from typing import Annotated, Final, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from shared.settings import FrozenSettings, SharedSettings
 from shared.settings_words import Takes
+
+_SHORTEST_KEY: Final = 16
 
 
 class GatewaySettings(FrozenSettings, env_prefix="PENSTOCK_GATEWAY_"):
@@ -46,6 +49,41 @@ class GatewaySettings(FrozenSettings, env_prefix="PENSTOCK_GATEWAY_"):
         30_000, ge=0, description="how long open requests may go on after SIGTERM"
     )
     max_in_flight: int = Field(10_000, ge=1, description="requests held open before 429")
+
+    admin_key: SecretStr | None = Field(
+        None,
+        min_length=_SHORTEST_KEY,
+        description="opens the routes that change what is served; none: off",
+    )
+    admin_key_file: Path | None = Field(
+        None, description="a file that holds the admin key, instead of the key itself"
+    )
+
+    def the_admin_key(self) -> str | None:
+        """From the environment or the file; None where there is none."""
+        return self.admin_key.get_secret_value() if self.admin_key else self._key_in_file()
+
+    def _key_in_file(self) -> str | None:
+        return self.admin_key_file.read_text().strip() if self.admin_key_file else None
+
+    @model_validator(mode="after")
+    def _there_is_one_admin_key(self) -> Self:
+        name = "PENSTOCK_GATEWAY_ADMIN_KEY"
+        if self.admin_key and self.admin_key_file:
+            raise ValueError(f"{name} and {name}_FILE are both set: leave one of them out")
+        try:
+            key = self._key_in_file()
+        except OSError as exc:
+            raise ValueError(
+                f"{name}_FILE={self.admin_key_file} cannot be read: {exc.strerror}: write a file "
+                "that this service may read"
+            ) from None
+        if key is not None and len(key) < _SHORTEST_KEY:
+            raise ValueError(
+                f"{name}_FILE={self.admin_key_file} holds {len(key)} characters: write a key of at "
+                f"least {_SHORTEST_KEY}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _the_longest_wait_is_the_longest(self) -> Self:

@@ -6,13 +6,15 @@ Reads like a table of contents: load, open, work, drain.
 import asyncio
 import signal
 from collections.abc import Sequence
+from functools import partial
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from prometheus_client import REGISTRY
 
 from services.predictor.device_thread import DeviceThread
+from services.predictor.fleet import Fleet
 from services.predictor.metrics import Families
 from services.predictor.serving import Loaded, Serving, load
 from services.predictor.settings import PredictorSettings
@@ -22,7 +24,8 @@ from shared.model_spec import ModelSpec
 from shared.queue.company import Company
 from shared.queue.connection import connect
 from shared.queue.deliveries import DeliveryQueue, process_name
-from shared.repository import open_repository
+from shared.queue.wishes import Wishes
+from shared.repository import Repository, open_repository
 from shared.telemetry import OpsServer
 
 log = structlog.get_logger()
@@ -45,9 +48,8 @@ class Predictor:
 
     def __init__(self, settings: PredictorSettings) -> None:
         self._settings = settings
-        shared = settings.shared
-        repository = open_repository(shared.models, shared.model, weights=True)
-        self._specs = repository.wanted(settings.models, told_by="PENSTOCK_PREDICTOR_MODELS")
+        self._repository = self._reopen()
+        self._specs = self._wanted(self._repository)
         self._name = process_name()
         self._not_ready: str | None = "the models are being loaded"
         self._stop = asyncio.Event()
@@ -60,51 +62,64 @@ class Predictor:
         shared = self._settings.shared
         with OpsServer(shared.ops_port, lambda: self._not_ready, host=shared.ops_host):
             thread = DeviceThread()
+            redis = connect(shared.redis_url.get_secret_value())
             try:
-                loaded = [await self._load(spec, thread) for spec in self._specs]
-                return await self._serve(loaded, thread)
+                return await self._serve(self._fleet(thread, redis))
             finally:
                 thread.close()
+                await redis.aclose()
 
-    async def _load(self, spec: ModelSpec, thread: DeviceThread) -> Loaded:
-        seat = thread.seat(spec.key)
-        try:
-            return await asyncio.wrap_future(seat.hand_in(lambda: load(spec, self._settings)))
-        finally:
-            seat.give_up()
-
-    async def _serve(self, loaded: Sequence[Loaded], thread: DeviceThread) -> int:
+    def _reopen(self) -> Repository:
         shared = self._settings.shared
-        redis = connect(shared.redis_url.get_secret_value())
+        return open_repository(shared.models, shared.model, weights=True)
+
+    def _wanted(self, repository: Repository) -> list[ModelSpec]:
+        return repository.wanted(self._settings.models, told_by="PENSTOCK_PREDICTOR_MODELS")
+
+    def _fleet(self, thread: DeviceThread, redis: Any) -> Fleet:
+        settings, shared = self._settings, self._settings.shared
         company, families = Company(), Families(REGISTRY)
-        servings = [
-            Serving(
-                one,
-                queue=DeliveryQueue(
-                    redis,
-                    model=one.spec.key,
-                    worker=WorkerName(f"{self._name}.{number}"),
-                    lease_ms=shared.lease_ms,
-                    tries_limit=shared.attempts,
-                ),
-                settings=self._settings,
-                seat=thread.seat(one.spec.key),
+
+        def make(loaded: Loaded, number: int) -> Serving:
+            queue = DeliveryQueue(
+                redis,
+                model=loaded.spec.key,
+                worker=WorkerName(f"{self._name}.{number}"),
+                lease_ms=shared.lease_ms,
+                tries_limit=shared.attempts,
+            )
+            return Serving(
+                loaded,
+                queue=queue,
+                settings=settings,
+                seat=thread.seat(loaded.spec.key),
                 company=company,
                 families=families,
             )
-            for number, one in enumerate(loaded)
-        ]
-        try:
-            if not await self._reached(servings):
-                return 0
-            self._not_ready = None
-            log.info("ready", models=[str(one.spec.key) for one in loaded], worker=self._name)
-            status = await self._work(servings)
-            self._not_ready = "draining"
-            await asyncio.gather(*(serving.leave() for serving in servings))
-            return status
-        finally:
-            await redis.aclose()
+
+        return Fleet(
+            thread,
+            Wishes(redis),
+            self._repository,
+            load=partial(load, settings=settings),
+            make=make,
+            reopen=self._reopen,
+            wanted=self._wanted,
+        )
+
+    async def _serve(self, fleet: Fleet) -> int:
+        loaded = [await fleet.loaded(spec) for spec in self._specs]
+        servings = [fleet.add(one) for one in loaded]
+        if not await self._reached(servings):
+            return 0
+        self._not_ready = None
+        models = [str(one.spec.key) for one in loaded]
+        del loaded  # what is unloaded later must be held by nobody
+        log.info("ready", models=models, worker=self._name)
+        status = await self._work(fleet, servings)
+        self._not_ready = "draining"
+        await asyncio.gather(*(serving.leave() for serving in fleet.servings()))
+        return status
 
     async def _reached(self, servings: Sequence[Serving]) -> bool:
         """Wait for Redis; False when told to stop before it answered."""
@@ -117,14 +132,18 @@ class Predictor:
             stopping.cancel()
         return not opening.cancelled()
 
-    async def _work(self, servings: Sequence[Serving]) -> int:
+    async def _work(self, fleet: Fleet, servings: list[Serving]) -> int:
         """Run until stopped and drained; the exit status."""
         status = 0
         try:
             async with asyncio.TaskGroup() as tasks:
-                draining = tasks.create_task(self._bound_the_drain(servings))
-                working = [tasks.create_task(one.run(self._stop)) for one in servings]
-                await asyncio.wait(working)
+                while servings:
+                    fleet.start(servings.pop(), tasks)
+                following = tasks.create_task(fleet.follow(tasks))
+                draining = tasks.create_task(self._bound_the_drain(fleet))
+                await self._stop.wait()
+                following.cancel()
+                await fleet.drain()
                 draining.cancel()
         except* NothingToFinish:
             log.info("redis is away and nothing is begun: leaving")
@@ -139,14 +158,14 @@ class Predictor:
             status = FAILED_EXIT
         return status
 
-    async def _bound_the_drain(self, servings: Sequence[Serving]) -> None:
+    async def _bound_the_drain(self, fleet: Fleet) -> None:
         """End the work when it must not, or need not, take longer."""
         await self._stop.wait()
         log.info("draining: finishing what is begun")
         self._not_ready = "draining"
         over_at = monotonic() + self._settings.drain_grace_ms / 1e3
         while monotonic() < over_at:
-            if all(one.patience.away and not one.begun() for one in servings):
+            if all(one.patience.away and not one.begun() for one in fleet.servings()):
                 raise NothingToFinish
             await asyncio.sleep(_LOOK_S)
         raise GraceRanOut

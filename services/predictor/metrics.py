@@ -1,6 +1,7 @@
 """What a predictor counts, under the names of the metrics table in ``docs/operations.md``."""
 
 import time
+from contextlib import suppress
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -48,6 +49,12 @@ class Families:
             _LABELS,
             registry=registry,
         )
+
+    def forget(self, model: ModelKey) -> None:
+        """It is unloaded: a process says nothing of a model that it does not serve."""
+        for family in vars(self).values():
+            with suppress(KeyError):  # never used
+                family.remove(model.name, model.version)
 
 
 class Metrics:

@@ -11,6 +11,7 @@ from functools import partial
 from time import monotonic
 from typing import Final
 
+import msgspec
 import structlog
 
 from services.predictor.backends.base import Backend
@@ -93,9 +94,12 @@ class Serving:
         families: Families,
     ) -> None:
         self.model = loaded.spec.key
+        self.revision = 0
+        """Of the catalogue, that this process has followed."""
         self._settings = settings
         self._seat = seat
         self._queue = queue
+        self._families = families
         metrics = Metrics(self.model, families)
         self.patience = patience = Patience(went_away=metrics.broker_reconnects.inc)
         self._device = Device(loaded.backend, seat=seat, cost=loaded.cost, metrics=metrics)
@@ -128,6 +132,14 @@ class Serving:
         """What is held and begun."""
         return self._worker.begun()
 
+    async def queued(self) -> bool:
+        """Something waits for it or is begun.
+
+        Raises:
+            QueueUnavailable
+        """
+        return bool(await self._queue.load_tokens() or self.begun())
+
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set and what is begun is settled.
 
@@ -154,6 +166,7 @@ class Serving:
         kill.
         """
         self._seat.give_up()
+        self._families.forget(self.model)
         try:
             async with asyncio.timeout(_LEAVE_S):
                 handed_back = await self._queue.hand_back(self.begun())
@@ -170,6 +183,7 @@ class Serving:
             now, totals = monotonic(), replace(self._device.totals)
             others_s = self._seat.others_busy_s()
             figures = _figures(totals_then, totals, seconds=now - then)
+            figures = msgspec.structs.replace(figures, revision=self.revision)
             # Of what the device has for this model: the others have theirs.
             left = 1 - (others_s - others_then_s) / max(now - then, every_s)
             rate = self._worker.tokens_per_s() * min(max(left, 0.0), 1.0)

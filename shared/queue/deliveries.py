@@ -171,6 +171,13 @@ class DeliveryQueue:
         interactive, bulk = (int(tokens or 0) for tokens in load)
         return interactive + bulk, bulk
 
+    async def load_tokens(self) -> int:
+        """Tokens of the model that are not acknowledged, in any lane."""
+        names = [f"tokens:{lane}" for lane in Lane]
+        with speaking_to_redis("read the load"):
+            load = await self._redis.hmget(keys.load(self._model), names)
+        return sum(int(tokens or 0) for tokens in load)
+
     async def begin(self, deliveries: Sequence[Delivery], *, alone: bool = False) -> BeginAnswer:
         """Begin deliveries just before their forward; see ``begin.lua`` for every case."""
         blobs = Blobs()

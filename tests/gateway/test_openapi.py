@@ -93,6 +93,13 @@ def test_every_route_is_documented_with_every_problem(gateway: GatewayProcess) -
         "GET /predict/test": predict - {"400", "408", "413", "415"},
         "GET /predict/test/label": predict - {"400", "408", "413", "415"},
         "GET /status": {*["200", "429", "500", "503"]},
+        "GET /models/{name}/serving": {*["200", "404", "429", "500", "503"]},
+        "PUT /models/{name}/serving": {
+            *["200", "400", "401", "403", "404", "408", "409", "413", "422", "429", "500", "503"]
+        },
+        "DELETE /models/{name}/serving": {
+            *["200", "401", "403", "404", "409", "429", "500", "503"]
+        },
         "GET /livez": {"200"},
         "GET /healthz": {"200"},
         "GET /readyz": {"200", "503"},

@@ -11,8 +11,8 @@ from services.gateway.openapi import documented
 from services.gateway.routes.native import with_preference
 from services.gateway.routes.replying import as_response, json_of
 from services.gateway.schemas import JobRecord, Labels, Limits, ModelInfo, ModelList, Prediction
+from shared.catalogue import Catalogue
 from shared.model_spec import AnyInput, ImageInput, ModelSpec, Scoring, TableInput, Task, TextInput
-from shared.repository import Repository
 
 _OUTPUTS: Final = {
     Scoring.SOFTMAX: "the likeliest label and its score; with top_k more of them in `top`",
@@ -23,25 +23,26 @@ _OUTPUTS: Final = {
 
 
 def model_routes(
-    repository: Repository, admission: Admission, dispatch: Dispatch, *, max_inputs: int
+    catalogue: Catalogue, admission: Admission, dispatch: Dispatch, *, max_inputs: int
 ) -> APIRouter:
     router = APIRouter(tags=["models"])
 
     @router.get("/models", responses=documented(ModelList))
     async def list_models() -> Response:
         """Every model that can be asked for."""
-        models = [describe_model(repository, name, max_inputs) for name in repository.names()]
-        return json_of(ModelList(default=repository.default.key.name, models=models))
+        names = [name for name in catalogue.names() if catalogue.versions(name)]
+        models = [describe_model(catalogue, name, max_inputs) for name in names]
+        return json_of(ModelList(default=catalogue.default.key.name, models=models))
 
     @router.get("/models/{name}", responses=documented(ModelInfo, 404))
     async def show_model(name: str) -> Response:
         """What a model takes and answers."""
-        return json_of(describe_model(repository, name, max_inputs))
+        return json_of(describe_model(catalogue, name, max_inputs))
 
     @router.get("/models/{name}/labels", responses=documented(Labels, 404))
     async def list_labels(name: str) -> Response:
         """The labels, in the order of the model's outputs."""
-        spec = repository.find(name, None)
+        spec = catalogue.find(name, None)
         return json_of(Labels(spec.key.name, spec.key.version, list(spec.labels)))
 
     @router.get(
@@ -57,13 +58,13 @@ def model_routes(
     return router
 
 
-def describe_model(repository: Repository, name: str, max_inputs: int) -> ModelInfo:
+def describe_model(catalogue: Catalogue, name: str, max_inputs: int) -> ModelInfo:
     """What the outside is told of a model."""
-    spec = repository.find(name, None)
+    spec = catalogue.find(name, None)
     return ModelInfo(
         name=spec.key.name,
         version=spec.key.version,
-        versions=[other.key.version for other in repository.versions(name)],
+        versions=[other.key.version for other in catalogue.versions(name)],
         task=spec.task,
         description=spec.description,
         licence=spec.licence,

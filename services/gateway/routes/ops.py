@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Sequence
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client.exposition import choose_encoder
@@ -14,7 +13,7 @@ from services.gateway.pending import Pending
 from services.gateway.pulse import Pulse
 from services.gateway.routes.replying import json_of
 from services.gateway.schemas import Health, Readiness
-from shared.contract import ModelKey
+from shared.catalogue import Catalogue
 from shared.errors import Draining
 from shared.queue.jobs import JobQueue
 
@@ -26,7 +25,7 @@ def ops_routes(
     pending: Pending,
     metrics: Metrics,
     queue: JobQueue,
-    models: Sequence[ModelKey],
+    catalogue: Catalogue,
 ) -> APIRouter:
     router = APIRouter(tags=["operations"])
     started_s = time.monotonic()
@@ -45,13 +44,14 @@ def ops_routes(
         pulse.check()
         if "verbose" not in request.query_params:
             return json_of(Readiness("ready"))
-        predictors = {str(model): pulse.predictors(model) for model in models}
+        predictors = {str(spec.key): pulse.predictors(spec.key) for spec in catalogue.specs()}
         uptime_s = round(time.monotonic() - started_s, 3)
         return json_of(Readiness("ready", os.getpid(), uptime_s, door.inside, predictors))
 
     @router.get("/metrics", responses={200: {"content": {"text/plain": {}}}})
     async def figures(request: Request) -> Response:
         """Prometheus text, or OpenMetrics where `Accept` asks for it."""
+        models = [spec.key for spec in catalogue.specs()]
         await metrics.scrape(queue, pulse, models, in_flight=len(pending))
         encode, media = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(metrics.registry), headers={"content-type": media})

@@ -22,14 +22,14 @@ from services.gateway.schemas import (
     ModelInfo,
     Prediction,
 )
-from shared.repository import Repository
+from shared.catalogue import Catalogue
 
 _encode = msgspec.json.Encoder().encode
 _TESTED = (404, 409, 422, 429, 500, 503, 504)
 
 
 def single_routes(
-    repository: Repository, admission: Admission, dispatch: Dispatch, *, max_inputs: int
+    catalogue: Catalogue, admission: Admission, dispatch: Dispatch, *, max_inputs: int
 ) -> APIRouter:
     router = APIRouter(tags=["one model"])
 
@@ -41,12 +41,12 @@ def single_routes(
     @router.get("/metadata", responses=documented(ModelInfo))
     async def metadata() -> Response:
         """What the default model takes and answers."""
-        return json_of(describe_model(repository, repository.default.key.name, max_inputs))
+        return json_of(describe_model(catalogue, catalogue.default.key.name, max_inputs))
 
     @router.get("/label", responses=documented(dict[str, str]))
     async def label() -> Response:
         """The default model's labels, by the number of its output."""
-        return json_of({str(n): name for n, name in enumerate(repository.default.labels)})
+        return json_of({str(n): name for n, name in enumerate(catalogue.default.labels)})
 
     @router.get("/predict/test", responses=documented(Prediction, *_TESTED, accepted=JobRecord))
     async def predict_test(request: Request) -> Response:
@@ -62,7 +62,7 @@ def single_routes(
 
     async def test(request: Request) -> Answer:
         call = Call(request.scope, request.receive)
-        ask = admission.sample(repository.default.key.name, call)
+        ask = admission.sample(catalogue.default.key.name, call)
         return with_preference(await dispatch.predict(ask, call), ask)
 
     return router

@@ -10,16 +10,17 @@ from services.gateway.openapi import documented
 from services.gateway.pulse import Pulse
 from services.gateway.routes.replying import json_of
 from services.gateway.schemas import QueueStatus, Status, VersionStatus, WorkerStatus
+from shared.catalogue import Catalogue
 from shared.model_spec import ModelSpec, Preprocess
 from shared.queue.jobs import JobQueue, Worker
-from shared.repository import Repository
+from shared.queue.wishes import SILENT_AFTER_S, Wishes
 
 
 def status_routes(
     *,
     version: str,
-    repository: Repository,
-    specs: Sequence[ModelSpec],
+    catalogue: Catalogue,
+    wishes: Wishes,
     queue: JobQueue,
     pulse: Pulse,
     door: Door,
@@ -37,8 +38,11 @@ def status_routes(
             uptime_s=round(time.monotonic() - started_s, 3),
             requests=door.inside,
             versions=[
-                await _version(spec, repository, queue, predictors, preprocessors) for spec in specs
+                await _version(spec, catalogue, queue, predictors, preprocessors)
+                for spec in catalogue.specs()
             ],
+            revision=catalogue.revision,
+            gateways=await wishes.gateways(silent_after_s=SILENT_AFTER_S),
             predictors=_workers(predictors, pulse),
             preprocessors=_workers(preprocessors, pulse),
         )
@@ -49,17 +53,19 @@ def status_routes(
 
 async def _version(
     spec: ModelSpec,
-    repository: Repository,
+    catalogue: Catalogue,
     queue: JobQueue,
     predictors: Sequence[Worker],
     preprocessors: Sequence[Worker],
 ) -> VersionStatus:
+    wanted = catalogue.wanted(spec.key.name)
     depth, name = await queue.depth(spec.key), str(spec.key)
     in_worker = spec.preprocess is Preprocess.WORKER
     return VersionStatus(
         model=spec.key.name,
         version=spec.key.version,
-        default=repository.find(spec.key.name, None) is spec,
+        default=wanted.default == spec.key.version,
+        weight=wanted.weights.get(spec.key.version) if wanted.weights else None,
         task=spec.task,
         queue=QueueStatus(depth.jobs, depth.tokens, round(depth.oldest_s, 3)),
         predictors=sum(name in worker.models for worker in predictors),
@@ -77,6 +83,7 @@ def _workers(workers: Sequence[Worker], pulse: Pulse) -> list[WorkerStatus]:
             batch_rows=worker.figures.batch_rows,
             padding=worker.figures.padding,
             busy=worker.figures.busy,
+            revision=worker.figures.revision,
             tokens_per_s=worker.tokens_per_s,
             seen_s=round(pulse.age_s(worker), 1),
         )

@@ -1,0 +1,139 @@
+"""Which versions of a model are served, which one is meant by its name alone, how traffic is split.
+
+The first value is what ``model.toml`` says; what an operator wishes since then is in Redis, the
+same for every process, with a revision. Pure: who reads it, and when, is each process's own matter.
+"""
+
+import random
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Annotated
+
+import msgspec
+import structlog
+from msgspec import Meta
+
+from shared.errors import UnknownModel
+from shared.model_spec import ModelSpec
+from shared.repository import Repository
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+Weight = Annotated[int, Meta(ge=0, le=1_000_000)]
+
+
+class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be of one model."""
+
+    versions: tuple[str, ...]
+    """Those that are served; none: the model is unloaded."""
+    default: str | None = None
+    """The one that is meant by the name alone; None: the last of ``versions``."""
+    weights: dict[str, Weight] = {}
+    """Parts of the traffic that names no version; empty: all of it to the default one."""
+
+
+class Desired(msgspec.Struct, frozen=True):
+    """What an operator wishes of all models; of those that are not here, what their files say."""
+
+    revision: int = 0
+    models: Mapping[str, Wanted] = {}
+
+
+class Catalogue:
+    """The repository as it is wanted now."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._desired = Desired()
+
+    @property
+    def revision(self) -> int:
+        """Of the wishes that are followed."""
+        return self._desired.revision
+
+    @property
+    def default(self) -> ModelSpec:
+        """What is meant where no model is named.
+
+        Raises:
+            UnknownModel: nothing of it is served now
+        """
+        return self.find(None, None)
+
+    def follow(self, repository: Repository, desired: Desired) -> None:
+        """From now on this is what is wanted, of the models that are there."""
+        for name in set(desired.models) - set(repository.names()):
+            log.warning("a model is wanted that is not in this process's repository", model=name)
+        self._repository, self._desired = repository, desired
+
+    def names(self) -> tuple[str, ...]:
+        """Every model that there is, served or not."""
+        return self._repository.names()
+
+    def wanted(self, name: str) -> Wanted:
+        """What is to be of a model, from its files where nobody has wished otherwise.
+
+        Raises:
+            UnknownModel
+        """
+        known = tuple(spec.key.version for spec in self._repository.versions(name))
+        wish = self._desired.models.get(name)
+        if wish is None:
+            return Wanted(known, self._repository.find(name, None).key.version)
+        versions = tuple(version for version in wish.versions if version in known)
+        default = wish.default if wish.default in versions else (versions or (None,))[-1]
+        weights = {v: weight for v, weight in wish.weights.items() if v in versions and weight}
+        return Wanted(versions, default, weights)
+
+    def versions(self, name: str) -> tuple[ModelSpec, ...]:
+        """Those that are served, lowest first.
+
+        Raises:
+            UnknownModel
+        """
+        served = self.wanted(name).versions
+        return tuple(s for s in self._repository.versions(name) if s.key.version in served)
+
+    def specs(self) -> list[ModelSpec]:
+        """All that is served."""
+        return [spec for name in self.names() for spec in self.versions(name)]
+
+    def find(self, name: str | None, version: str | None, *, sticky: str = "") -> ModelSpec:
+        """The version asked for; where none is, the same one for everybody who is ``sticky`` alike.
+
+        Raises:
+            UnknownModel: naming what is served
+        """
+        if name is None:
+            name = self._repository.default.key.name
+        wanted = self.wanted(name)
+        if not wanted.versions:
+            raise UnknownModel(
+                f"model {name} is not loaded: load a version of it, or ask for another"
+            )
+        if version is None:
+            version = _chosen(wanted, sticky)
+        elif version not in wanted.versions:
+            raise UnknownModel(
+                f"model {name} has no version {version[:64]!r} that is served: ask for one of "
+                f"{', '.join(wanted.versions)}"
+            )
+        return self._repository.find(name, version)
+
+
+def _chosen(wanted: Wanted, sticky: str) -> str:
+    total = sum(wanted.weights.values())
+    if not total:
+        assert wanted.default is not None, "there are versions"
+        return wanted.default
+    if sticky:
+        place = int.from_bytes(blake2b(sticky.encode(), digest_size=8).digest()) % total
+    else:
+        place = random.randrange(total)  # noqa: S311 - a split, not a secret
+    upto = 0
+    for version, weight in wanted.weights.items():
+        upto += weight
+        if place < upto:
+            return version
+    raise AssertionError(place)

@@ -1,0 +1,142 @@
+"""Versions come, go and change places under load: no request fails, no job is lost."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.fault.cluster import READY_WITHIN_S, Cluster
+from tests.fault.conftest import StartCluster
+
+pytestmark = pytest.mark.timeout(180)  # a bound for hanging, not for speed
+
+KEY = "an admin key of some length"
+ADMIN = {"Authorization": f"Bearer {KEY}"}
+ENVIRON = {"PENSTOCK_GATEWAY_ADMIN_KEY": KEY}
+PATH = "/models/stand-in/serving"
+
+
+@pytest.fixture(autouse=True)
+def two_versions(tmp_path: Path) -> Path:
+    """Of the stand-in that the cluster makes."""
+    folder = tmp_path / "models" / "stand-in"
+    for version in ("1", "2"):
+        (folder / version).mkdir(parents=True)
+    return folder
+
+
+class Callers:
+    """Clients that ask on and on, and note which version answered."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._clients = [
+            httpx.AsyncClient(base_url=gateway.base, timeout=30, trust_env=False)
+            for gateway in cluster.gateways
+        ]
+        self.versions: list[str] = []
+        self.failed: list[str] = []
+        self._stop = asyncio.Event()
+
+    @property
+    def client(self) -> httpx.AsyncClient:
+        return self._clients[0]
+
+    async def ask(self, number: int) -> None:
+        client = self._clients[number % len(self._clients)]
+        while not self._stop.is_set():
+            answer = await client.post("/predict", json={"inputs": f"text {len(self.versions)}"})
+            if answer.status_code == 200:
+                self.versions.append(answer.json()["version"])
+            else:
+                self.failed.append(answer.text)
+
+    async def answered_by(self, *versions: str) -> None:
+        """Wait until the last answers are all of these versions."""
+        async with asyncio.timeout(READY_WITHIN_S):
+            while set(self.versions[-60:]) != set(versions) or len(self.versions) < 60:
+                await asyncio.sleep(0.05)
+
+    async def served_by(self, predictors: dict[str, int]) -> None:
+        """Wait until so many predictors have each version, as the gateways know it."""
+        async with asyncio.timeout(READY_WITHIN_S):
+            while (await self.client.get(PATH)).json()["predictors"] != predictors:
+                await asyncio.sleep(0.05)
+
+    async def want(self, **wanted: Any) -> httpx.Response:
+        return await self.client.put(PATH, json=wanted, headers=ADMIN)
+
+    async def close(self) -> None:
+        self._stop.set()
+        for client in self._clients:
+            await client.aclose()
+
+
+async def test_a_switch_a_split_and_an_unload_under_load_fail_no_request(
+    start_cluster: StartCluster,
+) -> None:
+    cluster = await start_cluster(predictors=2, gateways=2, environ=ENVIRON)
+    callers = Callers(cluster)
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(8):
+            tasks.create_task(callers.ask(number))
+        await callers.answered_by("2")
+
+        assert (await callers.want(versions=["1", "2"], default="1")).status_code == 200
+        await callers.answered_by("1")
+
+        split = await callers.want(versions=["1", "2"], default="1", weights={"1": 1, "2": 1})
+        assert split.json()["weights"] == {"1": 1, "2": 1}
+        await callers.answered_by("1", "2")
+
+        await callers.want(versions=["2"])
+        await callers.served_by({"1": 0, "2": 2})
+        await callers.answered_by("2")
+
+        await callers.want(versions=["1", "2"], default="1")
+        await callers.served_by({"1": 2, "2": 2})
+        await callers.answered_by("1")
+        callers._stop.set()
+
+    assert callers.failed == []
+    assert len(callers.versions) > 300
+    await callers.close()
+
+
+async def test_a_version_that_is_put_there_later_is_loaded_without_a_restart(
+    start_cluster: StartCluster, two_versions: Path
+) -> None:
+    cluster = await start_cluster(predictors=1, gateways=1, environ=ENVIRON)
+    callers = Callers(cluster)
+    (two_versions / "3").mkdir()
+
+    assert (await callers.want(versions=["2", "3"], default="3")).json()["known"] == [*"123"]
+    await callers.served_by({"1": 0, "2": 1, "3": 1})
+
+    answer = await callers.client.post("/predict", json={"inputs": "new"})
+    gone = await callers.client.post("/models/stand-in/versions/1/predict", json={"inputs": "x"})
+    assert answer.json()["version"] == "3"
+    assert gone.status_code == 404
+    assert "ask for one of 2, 3" in gone.json()["detail"]
+    await callers.close()
+
+
+async def test_a_process_that_starts_later_follows_what_was_wished_before(
+    start_cluster: StartCluster,
+) -> None:
+    cluster = await start_cluster(predictors=1, gateways=1, environ=ENVIRON)
+    callers = Callers(cluster)
+    await callers.want(versions=["1"])
+    await callers.served_by({"1": 1, "2": 0})
+
+    later = cluster.gateway()
+    await later.ready()
+    async with httpx.AsyncClient(base_url=later.base, trust_env=False) as client:
+        answer = await client.post("/predict", json={"inputs": "x"})
+        reset = await client.delete(PATH, headers=ADMIN)
+
+    assert answer.json()["version"] == "1"
+    assert reset.json()["versions"] == ["1", "2"]
+    await callers.served_by({"1": 1, "2": 1})
+    await callers.close()

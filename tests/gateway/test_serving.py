@@ -1,0 +1,108 @@
+"""Who may change what is served, and what a wish must look like."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+
+from tests.gateway.process import GatewayProcess, running_gateway
+from tests.redis_server import running_redis
+
+PATH = "/models/stand-in/serving"
+
+
+@pytest.fixture(scope="module")
+def with_a_key() -> Iterator[GatewayProcess]:
+    """On a Redis of its own: what is wished there is nobody else's business."""
+    with running_redis() as redis, running_gateway(redis.url, admin_key="k" * 16) as process:
+        yield process
+
+
+@pytest.fixture
+async def admitting(with_a_key: GatewayProcess) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=with_a_key.url, timeout=15) as client:
+        yield client
+
+
+async def test_anybody_may_look(client: httpx.AsyncClient) -> None:
+    serving = (await client.get(PATH)).json()
+
+    assert (serving["versions"], serving["default"], serving["known"]) == (["1"], "1", ["1"])
+    assert serving["weights"] == {}
+    assert set(serving["gateways"].values()) == {serving["revision"]}
+
+
+@pytest.mark.parametrize(
+    ("headers", "code", "status"),
+    [
+        ({}, "key_refused", 401),
+        ({"Authorization": "Bearer wrong"}, "key_refused", 401),
+        ({"Authorization": "Basic wrong"}, "key_refused", 401),
+        ({"X-API-Key": "wrong"}, "key_refused", 401),
+    ],
+)
+async def test_without_the_key_nothing_is_changed(
+    admitting: httpx.AsyncClient, headers: dict[str, str], code: str, status: int
+) -> None:
+    for method in ("PUT", "DELETE"):
+        answer = await admitting.request(method, PATH, json={"versions": []}, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+    assert (await admitting.get(PATH)).json()["versions"] == ["1"]
+
+
+async def test_a_gateway_without_a_key_changes_nothing_for_anybody(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.put(PATH, json={"versions": []}, headers={"X-API-Key": "any"})
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed")
+    assert "PENSTOCK_GATEWAY_ADMIN_KEY" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("wish", "told"),
+    [
+        ({}, "missing required field `versions`"),
+        ({"versions": ["9"]}, "has no version '9', it has 1: put it"),
+        ({"versions": ["1"], "default": "2"}, "default is '2', which is not among versions"),
+        ({"versions": ["1"], "weights": {"2": 1}}, "weights has '2', which is not among versions"),
+        ({"versions": ["1"], "weights": {"1": -1}}, "`$.weights[...]`"),
+        ({"versions": ["1"], "weights": {"1": 0}}, "all weights are 0"),
+        ({"versions": ["1"], "verions": []}, "unknown field `verions`"),
+    ],
+)
+async def test_a_wish_that_cannot_be_is_refused(
+    admitting: httpx.AsyncClient, wish: dict[str, object], told: str
+) -> None:
+    answer = await admitting.put(PATH, json=wish, headers={"X-API-Key": "k" * 16})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert told in answer.json()["detail"]
+
+
+async def test_a_wish_says_what_it_has_seen(admitting: httpx.AsyncClient) -> None:
+    key = {"X-API-Key": "k" * 16}
+    seen = (await admitting.get(PATH)).json()["revision"]
+
+    first = await admitting.put(PATH, json={"versions": ["1"], "revision": seen}, headers=key)
+    second = await admitting.put(PATH, json={"versions": [], "revision": seen}, headers=key)
+    reset = await admitting.delete(PATH, headers=key)
+
+    assert first.json()["revision"] == seen + 1
+    assert (second.status_code, second.json()["code"]) == (409, "catalogue_conflict")
+    assert reset.json()["revision"] == seen + 2
+
+
+async def test_a_model_that_is_not_there_cannot_be_wished_for(
+    admitting: httpx.AsyncClient,
+) -> None:
+    key = {"X-API-Key": "k" * 16}
+
+    answers = [
+        await admitting.get("/models/none/serving"),
+        await admitting.put("/models/none/serving", json={"versions": []}, headers=key),
+        await admitting.delete("/models/none/serving", headers=key),
+    ]
+
+    assert [answer.status_code for answer in answers] == [404, 404, 404]
