@@ -69,12 +69,16 @@ class DeviceThread:
 
     def _run(self) -> None:
         while self._handed_in.get():
-            taken = self._take()
-            if taken is not None:
-                model, (work, call) = taken
-                started_at = monotonic()
-                _settle(work, call)
-                self._spent(model, monotonic() - started_at)
+            self._run_next()
+
+    def _run_next(self) -> None:
+        """In a frame of its own: while the thread waits it holds nothing of any model."""
+        taken = self._take()
+        if taken is not None:
+            model, (work, call) = taken
+            started_at = monotonic()
+            _settle(work, call)
+            self._spent(model, monotonic() - started_at)
 
     def _take(self) -> tuple[ModelKey, _Work] | None:
         with self._lock:
