@@ -34,6 +34,7 @@ from services.gateway.routes.jobs import job_routes
 from services.gateway.routes.models import model_routes
 from services.gateway.routes.native import NativeRoutes
 from services.gateway.routes.ops import ops_routes
+from services.gateway.routes.page import page_routes
 from services.gateway.routes.serving import serving_routes
 from services.gateway.routes.single import LabelRoute, single_routes
 from services.gateway.routes.status import status_routes
@@ -202,6 +203,7 @@ class Gateway:
     def _cold_routes(self) -> tuple[APIRouter, ...]:
         max_inputs = self._settings.max_inputs
         return (
+            page_routes(),
             job_routes(self._jobs, longest_wait_s=self._waits.longest_s),
             model_routes(self._catalogue, self._admission, self._dispatch, max_inputs=max_inputs),
             single_routes(self._catalogue, self._admission, self._dispatch, max_inputs=max_inputs),

@@ -206,7 +206,11 @@ def _figures(then: Totals, now: Totals, *, seconds: float) -> Figures:
     rows, busy_s = now.rows - then.rows, now.seconds - then.seconds
     if not rows or seconds <= 0:
         return Figures()
-    return Figures(rows_per_s=round(rows / seconds, 1), forward_ms=round(busy_s / rows * 1e3, 2))
+    return Figures(
+        rows_per_s=round(rows / seconds, 1),
+        forward_ms=round(busy_s / rows * 1e3, 2),
+        busy=round(min(busy_s / seconds, 1.0), 3),
+    )
 
 
 async def _open(servings: Sequence[Serving]) -> None:

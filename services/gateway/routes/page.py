@@ -1,0 +1,41 @@
+"""The page at ``/``: three files, read once at start.
+
+What it shows, it asks of the other routes itself; nothing here knows models or the queue.
+"""
+
+from collections.abc import Awaitable, Callable
+from importlib import resources
+from typing import Final
+
+from fastapi import APIRouter, Response
+
+_FILES: Final = {
+    "/": ("index.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+}
+_HEADERS: Final = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data: blob:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def page_routes() -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+    folder = resources.files("services.gateway") / "page"
+    for path, (name, media) in _FILES.items():
+        file = (folder / name).read_bytes()
+        router.add_api_route(path, _serving(file, media), methods=["GET", "HEAD"])
+    return router
+
+
+def _serving(file: bytes, media: str) -> Callable[[], Awaitable[Response]]:
+    async def serve() -> Response:
+        return Response(file, headers=_HEADERS, media_type=media)
+
+    return serve
