@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from bench import (
+    beside,
     clients,
     gateway_cpu,
     gpu,
     hop,
+    kinds,
     memory,
     offline,
     overload,
@@ -34,6 +36,8 @@ MEASUREMENTS: Final[dict[str, Measurement]] = {
     "overload": overload.measure,
     "gateway-cpu": gateway_cpu.measure,
     "where": where.measure,
+    "kinds": kinds.measure,
+    "beside": beside.measure,
     "redis-call": redis_call.measure,
     "memory": memory.measure,
     "scale": scale.measure,

@@ -99,6 +99,13 @@ class Cluster:
             self._wait(f"predictor-{number}", readyz(HOST, port))
         self._ops_ports += ports
 
+    def start_preprocessors(self, count: int) -> None:
+        """Where a model wants them."""
+        for number, port in enumerate(free_ports(count), start=1):
+            own = {"PENSTOCK_OPS_PORT": str(port)}
+            self._start(f"preprocess-{number}", "services.preprocess", own)
+            self._wait(f"preprocess-{number}", readyz(HOST, port))
+
     def start_redis(self, command: list[str], ready: Probe, *, fd: int) -> None:
         """Start the embedded server; it inherits the lock on its data."""
         self._spawn("redis", command, self._environ, fd=fd)
@@ -156,6 +163,7 @@ def cluster(
     environ: Mapping[str, str],
     predictors: int = 1,
     gateways: int = 1,
+    preprocessors: int = 0,
 ) -> Iterator[Cluster]:
     """A cluster over an empty Redis; ``environ`` holds its ``PENSTOCK_`` settings.
 
@@ -164,13 +172,14 @@ def cluster(
     logs, data = cache / "logs" / label, cache / "data" / f"{label}-{os.getpid()}"
     logs.mkdir(parents=True, exist_ok=True)
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("PENSTOCK_")}
-    inherited["PENSTOCK_PREDICTOR_MODELS"] = environ["PENSTOCK_MODEL"]  # and none beside it
+    inherited["PENSTOCK_PREDICTOR_MODELS"] = environ["PENSTOCK_MODEL"]  # and no other, unless told
     try:
         with embedded_redis(data, None) as redis:
             part = redis.part()
             running = Cluster(logs, {**inherited, **environ, "PENSTOCK_REDIS_URL": redis.url})
             try:
                 running.start_redis(list(part.command), part.ready, fd=redis.lock_fd)
+                running.start_preprocessors(preprocessors)
                 running.start_predictors(predictors)
                 running.start_gateways(gateways)
                 yield running
