@@ -5,12 +5,13 @@ Reads like a table of contents: open, work, drain.
 
 import asyncio
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from prometheus_client import REGISTRY
@@ -19,20 +20,22 @@ from services.preprocess.codecs import open_codec
 from services.preprocess.metrics import Families, Metrics
 from services.preprocess.settings import PreprocessSettings
 from services.preprocess.worker import Totals, Window, Worker
-from shared.contract import EntryId, Figures, Lane, WorkerName
+from shared.contract import EntryId, Figures, Lane, ModelKey, WorkerName
 from shared.errors import QueueUnavailable
-from shared.model_spec import ModelSpec, Preprocess
+from shared.model_spec import ModelRefused, ModelSpec, Preprocess
 from shared.queue.company import Company
 from shared.queue.connection import connect
 from shared.queue.deliveries import DeliveryQueue, process_name
 from shared.queue.leases import Leases, keep_leases
 from shared.queue.patience import Patience
+from shared.queue.wishes import Wishes
 from shared.repository import open_repository
 from shared.telemetry import OpsServer
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _HEARTBEAT_S: Final = 1.0
+_FOLLOW_S: Final = 1.0
 _LEAVE_S: Final = 2.0
 FAILED_EXIT: Final = 1
 
@@ -110,11 +113,13 @@ class Preprocessor:
 
     def __init__(self, settings: PreprocessSettings) -> None:
         self._settings = settings
-        shared = settings.shared
-        repository = open_repository(shared.models, shared.model, weights=False)
-        wanted = repository.wanted(settings.models, told_by="PENSTOCK_PREPROCESS_MODELS")
-        self._specs = [spec for spec in wanted if spec.preprocess is Preprocess.WORKER]
+        self._specs = self._wanted()
         self._name = process_name()
+        self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="preprocess")
+        self._company, self._families = Company(), Families(REGISTRY)
+        self._servings: dict[ModelKey, Serving] = {}
+        self._working: list[asyncio.Task[None]] = []
+        self._revision = 0
         self._not_ready: str | None = "it is starting"
         self._stop = asyncio.Event()
 
@@ -125,73 +130,109 @@ class Preprocessor:
             loop.add_signal_handler(number, self._stop.set)
         shared = self._settings.shared
         with OpsServer(shared.ops_port, lambda: self._not_ready, host=shared.ops_host):
-            if not self._specs:
-                log.info("no model wants a preprocess worker: there is nothing to do")
-                self._not_ready = None
-                await self._stop.wait()
-                return 0
-            return await self._serve()
+            redis = connect(shared.redis_url.get_secret_value())
+            try:
+                return await self._serve(redis)
+            finally:
+                self._threads.shutdown(wait=False, cancel_futures=True)
+                await redis.aclose()
 
-    async def _serve(self) -> int:
-        settings, shared = self._settings, self._settings.shared
-        redis = connect(shared.redis_url.get_secret_value())
-        threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="preprocess")
-        company, families = Company(), Families(REGISTRY)
-        servings = [
-            Serving(
-                spec,
-                queue=DeliveryQueue(
-                    redis,
-                    model=spec.key,
-                    worker=WorkerName(f"{self._name}.{number}"),
-                    lease_ms=shared.lease_ms,
-                    tries_limit=shared.attempts,
-                    lanes=(Lane.RAW,),
-                ),
-                settings=settings,
-                threads=threads,
-                company=company,
-                families=families,
+    def _wanted(self) -> list[ModelSpec]:
+        shared = self._settings.shared
+        repository = open_repository(shared.models, shared.model, weights=False)
+        wanted = repository.wanted(self._settings.models, told_by="PENSTOCK_PREPROCESS_MODELS")
+        return [spec for spec in wanted if spec.preprocess is Preprocess.WORKER]
+
+    async def _serve(self, redis: Any) -> int:
+        self._take_in(self._specs, redis)
+        if not await self._reached():
+            return 0
+        self._not_ready = None
+        models = [str(key) for key in self._servings]
+        log.info("ready", models=models or "none wants a preprocess worker", worker=self._name)
+        status = await self._work(redis)
+        await asyncio.gather(*(serving.leave() for serving in self._servings.values()))
+        return status
+
+    def _take_in(self, specs: Sequence[ModelSpec], redis: Any) -> list[Serving]:
+        """Places at the raw streams of those that have none here yet."""
+        shared, new = self._settings.shared, []
+        for spec in specs:
+            if spec.key in self._servings:
+                continue
+            queue = DeliveryQueue(
+                redis,
+                model=spec.key,
+                worker=WorkerName(f"{self._name}.{len(self._servings)}"),
+                lease_ms=shared.lease_ms,
+                tries_limit=shared.attempts,
+                lanes=(Lane.RAW,),
             )
-            for number, spec in enumerate(self._specs)
-        ]
-        try:
-            if not await self._reached(servings):
-                return 0
-            self._not_ready = None
-            models = [str(spec.key) for spec in self._specs]
-            log.info("ready", models=models, worker=self._name)
-            status = await self._work(servings)
-            await asyncio.gather(*(serving.leave() for serving in servings))
-            return status
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)
-            await redis.aclose()
+            serving = Serving(
+                spec,
+                queue=queue,
+                settings=self._settings,
+                threads=self._threads,
+                company=self._company,
+                families=self._families,
+            )
+            self._servings[spec.key] = serving
+            new.append(serving)
+        return new
 
-    async def _reached(self, servings: Sequence[Serving]) -> bool:
+    async def _reached(self) -> bool:
         """Wait for Redis; False when told to stop before it answered."""
         self._not_ready = "Redis does not answer"
         async with asyncio.TaskGroup() as tasks:
-            opening = tasks.create_task(_open(servings))
+            opening = tasks.create_task(_open(self._servings.values()))
             stopping = tasks.create_task(self._stop.wait())
             await asyncio.wait([opening, stopping], return_when=asyncio.FIRST_COMPLETED)
             opening.cancel()
             stopping.cancel()
         return not opening.cancelled()
 
-    async def _work(self, servings: Sequence[Serving]) -> int:
+    async def _work(self, redis: Any) -> int:
         """Run until stopped and drained; the exit status."""
         status = 0
         try:
             async with asyncio.TaskGroup() as tasks:
-                draining = tasks.create_task(self._bound_the_drain())
-                working = [tasks.create_task(serving.run(self._stop)) for serving in servings]
-                await asyncio.wait(working)
-                draining.cancel()
+                keepers = [
+                    tasks.create_task(self._bound_the_drain()),
+                    tasks.create_task(self._follow(redis, tasks)),
+                ]
+                self._start(self._servings.values(), tasks)
+                await self._stop.wait()
+                keepers.pop().cancel()
+                if self._working:
+                    await asyncio.wait(self._working)
+                keepers.pop().cancel()
         except* Exception as crash:
             log.exception("this process ends and others take over", exc_info=crash)
             status = FAILED_EXIT
         return status
+
+    def _start(self, servings: Iterable[Serving], tasks: asyncio.TaskGroup) -> None:
+        self._working += [tasks.create_task(serving.run(self._stop)) for serving in servings]
+
+    async def _follow(self, redis: Any, tasks: asyncio.TaskGroup) -> None:
+        """Look for models and versions that have come since, whenever the catalogue changes."""
+        wishes = Wishes(redis)
+        while True:
+            with suppress(QueueUnavailable):  # the servings say so, and go on when it is back
+                revision = (await wishes.read()).revision
+                if revision != self._revision:
+                    self._revision = revision
+                    new = await asyncio.to_thread(self._look_again, redis)
+                    await _open(new)
+                    self._start(new, tasks)
+            await asyncio.sleep(_FOLLOW_S)
+
+    def _look_again(self, redis: Any) -> list[Serving]:
+        try:
+            return self._take_in(self._wanted(), redis)
+        except ModelRefused as refused:
+            log.warning("the repository cannot be read, the models stay", why=str(refused))
+            return []
 
     async def _bound_the_drain(self) -> None:
         await self._stop.wait()
@@ -213,7 +254,7 @@ def _figures(then: Totals, now: Totals, *, seconds: float) -> Figures:
     )
 
 
-async def _open(servings: Sequence[Serving]) -> None:
+async def _open(servings: Iterable[Serving]) -> None:
     await asyncio.gather(*(serving.worker.open() for serving in servings))
 
 

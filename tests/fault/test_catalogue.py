@@ -140,3 +140,20 @@ async def test_a_process_that_starts_later_follows_what_was_wished_before(
     assert reset.json()["versions"] == ["1", "2"]
     await callers.served_by({"1": 1, "2": 1})
     await callers.close()
+
+
+async def test_a_version_that_comes_later_is_preprocessed_too(
+    start_cluster: StartCluster, two_versions: Path
+) -> None:
+    cluster = await start_cluster(
+        predictors=1, gateways=1, preprocessors=1, preprocess="worker", environ=ENVIRON
+    )
+    callers = Callers(cluster)
+    (two_versions / "3").mkdir()
+
+    await callers.want(versions=["3"])
+    await callers.served_by({"1": 0, "2": 0, "3": 1})
+    answer = await callers.client.post("/predict", json={"inputs": "new"})
+
+    assert (answer.status_code, answer.json()["version"]) == (200, "3")
+    await callers.close()
