@@ -44,8 +44,7 @@ class Catalogue:
     """The repository as it is wanted now."""
 
     def __init__(self, repository: Repository) -> None:
-        self._repository = repository
-        self._desired = Desired()
+        self.follow(repository, Desired())
 
     @property
     def revision(self) -> int:
@@ -66,6 +65,9 @@ class Catalogue:
         for name in set(desired.models) - set(repository.names()):
             log.warning("a model is wanted that is not in this process's repository", model=name)
         self._repository, self._desired = repository, desired
+        self._wanted = {
+            name: _wanted(repository, name, desired.models.get(name)) for name in repository.names()
+        }
 
     def names(self) -> tuple[str, ...]:
         """Every model that there is, served or not."""
@@ -77,14 +79,9 @@ class Catalogue:
         Raises:
             UnknownModel
         """
-        known = tuple(spec.key.version for spec in self._repository.versions(name))
-        wish = self._desired.models.get(name)
-        if wish is None:
-            return Wanted(known, self._repository.find(name, None).key.version)
-        versions = tuple(version for version in wish.versions if version in known)
-        default = wish.default if wish.default in versions else (versions or (None,))[-1]
-        weights = {v: weight for v, weight in wish.weights.items() if v in versions and weight}
-        return Wanted(versions, default, weights)
+        if name not in self._wanted:
+            self._repository.versions(name)  # which says what there is
+        return self._wanted[name]
 
     def versions(self, name: str) -> tuple[ModelSpec, ...]:
         """Those that are served, lowest first.
@@ -120,6 +117,17 @@ class Catalogue:
                 f"{', '.join(wanted.versions)}"
             )
         return self._repository.find(name, version)
+
+
+def _wanted(repository: Repository, name: str, wish: Wanted | None) -> Wanted:
+    """A wish, as far as it can be had here."""
+    known = tuple(spec.key.version for spec in repository.versions(name))
+    if wish is None:
+        return Wanted(known, repository.find(name, None).key.version)
+    versions = tuple(version for version in wish.versions if version in known)
+    default = wish.default if wish.default in versions else (versions or (None,))[-1]
+    weights = {v: weight for v, weight in wish.weights.items() if v in versions and weight}
+    return Wanted(versions, default, weights)
 
 
 def _chosen(wanted: Wanted, sticky: str) -> str:

@@ -76,6 +76,8 @@ def answer_to(error: ServiceError, *, instance: str, job: JobId | None = None) -
     headers: list[Header] = [CLOSE] if problem.closes else []
     if isinstance(error, errors.Overloaded | errors.Unavailable):
         headers.append((b"retry-after", b"%d" % error.retry_after_s))
+    if isinstance(error, errors.KeyRefused):
+        headers.append((b"www-authenticate", b"Bearer"))
     return _answer(
         problem, code=error.code, detail=error.detail, instance=instance, job=job, headers=headers
     )

@@ -47,6 +47,7 @@ async def test_without_the_key_nothing_is_changed(
     for method in ("PUT", "DELETE"):
         answer = await admitting.request(method, PATH, json={"versions": []}, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (status, code)
+        assert answer.headers["www-authenticate"] == "Bearer"
 
     assert (await admitting.get(PATH)).json()["versions"] == ["1"]
 
