@@ -1,6 +1,6 @@
 """Live traffic beside what could hold it up: another model that is flooded, and a mountain of bulk.
 
-A few callers of the shipped sentiment model on one predictor: alone, beside 40,000 pictures for
+A few callers of the shipped sentiment model on one predictor: alone, beside 80,000 pictures for
 the digit model on the same device, and beside 100,000 rows in their own model's bulk lane.
 """
 
@@ -19,7 +19,7 @@ from bench.table import side_by_side
 from bench.texts import texts
 
 LIVE: Final = 4
-FLOOD_JOBS: Final = 40
+FLOOD_JOBS: Final = 80
 BULK_ROWS: Final = 100_000
 DIGITS: Final = "mnist-digits"
 
