@@ -5,7 +5,9 @@ same for every process, with a revision. Pure: who reads it, and when, is each p
 """
 
 import random
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Annotated
 
@@ -44,6 +46,7 @@ class Catalogue:
     """The repository as it is wanted now."""
 
     def __init__(self, repository: Repository) -> None:
+        self._under_way: Counter[int] = Counter()
         self.follow(repository, Desired())
 
     @property
@@ -52,13 +55,26 @@ class Catalogue:
         return self._desired.revision
 
     @property
-    def default(self) -> ModelSpec:
-        """What is meant where no model is named.
+    def followed(self) -> int:
+        """The lowest revision that something under way was admitted by."""
+        return min(self._under_way, default=self.revision)
 
-        Raises:
-            UnknownModel: nothing of it is served now
-        """
-        return self.find(None, None)
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Something is admitted, and not yet in the queue, for the length of the block."""
+        revision = self.revision
+        self._under_way[revision] += 1
+        try:
+            yield
+        finally:
+            self._under_way[revision] -= 1
+            if not self._under_way[revision]:
+                del self._under_way[revision]
+
+    @property
+    def default(self) -> ModelSpec:
+        """What is meant where no model is named."""
+        return self.usual(None)
 
     def follow(self, repository: Repository, desired: Desired) -> None:
         """From now on this is what is wanted, of the models that are there."""
@@ -95,6 +111,16 @@ class Catalogue:
     def specs(self) -> list[ModelSpec]:
         """All that is served."""
         return [spec for name in self.names() for spec in self.versions(name)]
+
+    def usual(self, name: str | None) -> ModelSpec:
+        """The default version, however traffic is split; where a model is unloaded, of its files.
+
+        Raises:
+            UnknownModel
+        """
+        if name is None:
+            name = self._repository.default.key.name
+        return self._repository.find(name, self.wanted(name).default)
 
     def find(self, name: str | None, version: str | None, *, sticky: str = "") -> ModelSpec:
         """The version asked for; where none is, the same one for everybody who is ``sticky`` alike.

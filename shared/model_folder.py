@@ -69,18 +69,25 @@ class Model:
 
 
 def open_model(
-    folder: Path, *, weights: bool, name: str | None = None, source: str | None = None
+    folder: Path,
+    *,
+    weights: bool,
+    name: str | None = None,
+    source: str | None = None,
+    own_words: bool = True,
 ) -> Model:
     """The model in ``folder``, named after it unless ``name`` says otherwise.
 
-    ``source`` is what a command must name to reach the checkpoint: by default its folder.
+    ``source`` is what a command must name to reach the checkpoint: by default its folder. Without
+    ``own_words`` a ``model.toml`` is not believed: it could name code to run.
 
     Raises:
         ModelRefused: a version of it cannot be served.
     """
     name = _safe(folder.name if name is None else name, folder)
-    config = read_model_config(folder / FILE)
-    if not (folder / FILE).exists() and (folder / MODULES).is_file():
+    believed = own_words and (folder / FILE).exists()
+    config = read_model_config(folder / FILE) if believed else ModelConfig()
+    if not believed and (folder / MODULES).is_file():
         config = ModelConfig(task=Task.SENTENCE_EMBEDDING)
     versions = {}
     for version, at in _version_folders(folder, config):

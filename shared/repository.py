@@ -117,7 +117,8 @@ def _open_elsewhere(model: str, *, weights: bool) -> Model | None:
         return open_model(folder, name=name or "model", weights=weights)
     if is_hub_id(model):
         folder = fetch(model, weights=weights)
-        return open_model(folder, name=model.split("/")[1][:64], source=model, weights=weights)
+        name = model.split("/")[1][:64]
+        return open_model(folder, name=name, source=model, weights=weights, own_words=False)
     return None
 
 

@@ -75,7 +75,7 @@ def worded(error: ErrorDetails, settings_class: type[BaseSettings]) -> str:
         return reason
     name = f"{settings_class.model_config['env_prefix']}{error['loc'][0]}".upper()
     field = variables(settings_class)[name]
-    shown = "" if field.annotation is SecretStr else f"={error['input']}"
+    shown = "" if "SecretStr" in str(field.annotation) else f"={error['input']}"
     because = f" ({reason})" if reason else ""
     fallback = default(field)
     or_nothing = f"; unset it for the default, {fallback}" if fallback else ""

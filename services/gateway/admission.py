@@ -152,7 +152,10 @@ def fingerprint(
 ) -> bytes:
     """16 bytes of what was asked for; two requests under one id are twins when these agree."""
     asked = (name, version, inputs, parameters.top_k, parameters.truncate)
-    return blake2b(_encode(asked), digest_size=16).digest()
+    try:
+        return blake2b(_encode(asked), digest_size=16).digest()
+    except OverflowError:
+        raise InvalidRequest("an input has an integer beyond 64 bits: send a float") from None
 
 
 def existing_id(text: str) -> JobId:

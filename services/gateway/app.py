@@ -80,10 +80,15 @@ class Gateway:
         self._catalogue = Catalogue(repository)
         self._codecs = codecs_of(repository.wanted((), told_by=""))
         self._wishes = Wishes(self._redis)
-        follow = Following(
+        self._following = Following(
             self._wishes, self._catalogue, self._codecs, reopen=self._reopen, name=name
         )
-        self._pulse = Pulse(self._queue, self._clock, follow=follow, silent_after_s=silent_after_s)
+        self._pulse = Pulse(
+            self._queue,
+            self._clock,
+            catalogue_was_read=lambda: self._following.has_read,
+            silent_after_s=silent_after_s,
+        )
         self._replies = ReplyReader(
             self._queue, self._pending, reconnected=self._metrics.reconnected
         )
@@ -142,6 +147,7 @@ class Gateway:
             async with asyncio.TaskGroup() as tasks:
                 running = [
                     tasks.create_task(self._pulse.run(), name="pulse"),
+                    tasks.create_task(self._following.run(), name="follow"),
                     tasks.create_task(self._replies.read(), name="replies"),
                     tasks.create_task(self._replies.look(), name="look"),
                     tasks.create_task(self._watching.run(), name="submit and watch"),
@@ -182,6 +188,7 @@ class Gateway:
             pending=self._pending,
             holder=self._holder,
             pulse=self._pulse,
+            catalogue=self._catalogue,
             lateness=Lateness(),
             clock=self._clock,
             metrics=self._metrics,

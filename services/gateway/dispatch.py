@@ -23,6 +23,7 @@ from services.gateway.waiting import Holder
 from services.preprocess.chunks import chunks_of, raw_chunks
 from services.preprocess.codecs import Codec
 from services.preprocess.pool import PreprocessPool
+from shared.catalogue import Catalogue
 from shared.clock import RedisClock
 from shared.contract import Chunk, Job, Lane, Layout, ModelKey, Record
 from shared.errors import (
@@ -62,6 +63,7 @@ class Dispatch:
         pending: Pending,
         holder: Holder,
         pulse: Pulse,
+        catalogue: Catalogue,
         lateness: Lateness,
         clock: RedisClock,
         metrics: Metrics,
@@ -75,6 +77,7 @@ class Dispatch:
         self._pending = pending
         self._holder = holder
         self._pulse = pulse
+        self._catalogue = catalogue
         self._lateness = lateness
         self._clock = clock
         self._metrics = metrics
@@ -83,9 +86,10 @@ class Dispatch:
         """Answer now if that is possible within the wait, else say where the answer will be."""
         if not ask.preferences.wait_s:
             return await self.enqueue(ask, call)
-        job, marks = await self._prepare(ask, call)
-        with self._pending.expect(job.id, now_s=time.monotonic()) as waiter:
-            record, ours = self._accepted(ask, job, await self._watching.submit(job))
+        with self._pending.expect(ask.id, now_s=time.monotonic()) as waiter:
+            with self._catalogue.holding():
+                job, marks = await self._prepare(ask, call)
+                record, ours = self._accepted(ask, job, await self._watching.submit(job))
             until_s = call.started_s + ask.preferences.wait_s
             try:
                 record = await self._holder.hold(waiter, call, record, until_s=until_s)
@@ -96,8 +100,9 @@ class Dispatch:
 
     async def enqueue(self, ask: Ask, call: Call, *, repeat_status: int = 202) -> Answer:
         """Accept a job and say where its answer will be; nobody waits here."""
-        job, _ = await self._prepare(ask, call)
-        record, ours = self._accepted(ask, job, await self._leaving.submit(job))
+        with self._catalogue.holding():
+            job, _ = await self._prepare(ask, call)
+            record, ours = self._accepted(ask, job, await self._leaving.submit(job))
         self._metrics.ended(job.model, "accepted")
         status = 202 if ours else repeat_status
         return answers.job_record(record, self._codecs.get(record.model), status=status)
@@ -114,12 +119,11 @@ class Dispatch:
         in_time_tokens = self._pulse.tokens_by(ask.deadline_ms, ask.spec.key)
         if in_time_tokens is not None and not ask.repeatable:  # which may be there already
             self._check_lateness(ask, in_time_tokens, now_s=admitted_s)
+        least = self._codecs[ask.spec.key].row_weight * len(ask.inputs)
+        if least > self._policy.most_tokens:
+            raise JobTooLarge(least, self._policy.most_tokens)
         in_worker = ask.spec.preprocess is Preprocess.WORKER
-        chunks, layout = (
-            raw_chunks(ask.inputs, lane=ask.lane, truncate=ask.parameters.truncate)
-            if in_worker
-            else await self._encoded(ask)
-        )
+        chunks, layout = self._raw(ask) if in_worker else await self._encoded(ask)
         preprocessed_s = time.monotonic()
         job = Job(
             id=ask.id,
@@ -139,6 +143,11 @@ class Dispatch:
         if job.tokens > self._policy.most_tokens:
             raise JobTooLarge(job.tokens, self._policy.most_tokens)
         return job, Marks(call.started_s, admitted_s, preprocessed_s)
+
+    def _raw(self, ask: Ask) -> tuple[tuple[Chunk, ...], Layout | None]:
+        least = self._codecs[ask.spec.key].row_weight
+        truncate = ask.parameters.truncate
+        return raw_chunks(ask.inputs, lane=ask.lane, truncate=truncate, least=least)
 
     async def _encoded(self, ask: Ask) -> tuple[tuple[Chunk, ...], Layout | None]:
         codec = self._codecs[ask.spec.key]

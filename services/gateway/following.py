@@ -1,22 +1,27 @@
 """Follow what is wanted of the models: read the catalogue, read the files again, open new codecs.
 
-Asked by the pulse, once a second. A gateway that has not read the catalogue yet is not ready, so
-that nothing is admitted for a version that nobody serves any more.
+A gateway that has not read the catalogue yet is not ready, so that nothing is admitted for a
+version that nobody serves any more.
 """
 
 import asyncio
 from collections.abc import Callable, MutableMapping, Sequence
+from contextlib import suppress
+from typing import Final
 
 import structlog
 
 from services.preprocess.codecs import Codec, open_codec
 from shared.catalogue import Catalogue
 from shared.contract import GatewayId, ModelKey
+from shared.errors import QueueUnavailable
 from shared.model_spec import ModelRefused, ModelSpec
 from shared.queue.wishes import Wishes
 from shared.repository import Repository
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+_EVERY_S: Final = 1.0
 
 Reopen = Callable[[], Repository]
 
@@ -38,9 +43,19 @@ class Following:
         self._codecs = codecs
         self._reopen = reopen
         self._name = name
+        self.has_read = False
+        """The catalogue, once at least."""
 
-    async def __call__(self) -> None:
-        """Follow what has changed, and say how far this gateway has come.
+    async def run(self) -> None:
+        """Look every second, until canceled."""
+        while True:
+            with suppress(QueueUnavailable):  # the pulse says so, and when it is back
+                await self._follow()
+                self.has_read = True
+            await asyncio.sleep(_EVERY_S)
+
+    async def _follow(self) -> None:
+        """Follow what has changed, and say how far all that this gateway admits has come.
 
         Raises:
             QueueUnavailable
@@ -55,7 +70,7 @@ class Following:
                 self._codecs.update(new)
                 self._catalogue.follow(repository, desired)
                 log.info("the catalogue has changed", revision=desired.revision)
-        await self._wishes.reached(self._name, self._catalogue.revision)
+        await self._wishes.reached(self._name, self._catalogue.followed)
 
     def _open(self) -> tuple[Repository, dict[ModelKey, Codec]]:
         """The files as they are now, and the codecs of what was not there before."""

@@ -6,7 +6,7 @@ A probe and a request at the gate must not wait for Redis to find out that it is
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -21,6 +21,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _EVERY_S: Final = 1.0
 _EVERY_WHILE_AWAY_S: Final = 0.2
+_UNREAD: Final = "the catalogue of models was not read yet: try again in a moment"
 _SLOWEST_S: Final = 2.0
 _UNKNOWN_RATE_RETRY_S: Final = 5
 _SURE: Final = 0.75
@@ -29,22 +30,19 @@ _LONGEST_RETRY_S: Final = 60
 
 
 class Pulse:
-    """The last look at Redis; ``silent_after_s`` is when a predictor counts as gone.
-
-    ``follow`` is what every look does besides.
-    """
+    """The last look at Redis; ``silent_after_s`` is when a predictor counts as gone."""
 
     def __init__(
         self,
         queue: JobQueue,
         clock: RedisClock,
         *,
-        follow: Callable[[], Awaitable[None]],
+        catalogue_was_read: Callable[[], bool],
         silent_after_s: float,
     ) -> None:
         self._queue = queue
         self._clock = clock
-        self._follow = follow
+        self._catalogue_was_read = catalogue_was_read
         self._silent_after_s = silent_after_s
         self._workers: list[Worker] = []
         self._preprocessors: list[Worker] = []
@@ -54,12 +52,14 @@ class Pulse:
     @property
     def away(self) -> str | None:
         """Why the queue cannot be used, None where it can."""
+        if self._reachable and not self._catalogue_was_read():
+            return _UNREAD
         return None if self._reachable else self._away
 
     def check(self) -> None:
         """Raises: QueueUnavailable: Redis did not answer just now."""
-        if not self._reachable:
-            raise QueueUnavailable(self._away)
+        if (away := self.away) is not None:
+            raise QueueUnavailable(away)
 
     def predictors(self, model: ModelKey) -> int:
         """How many serve this model and spoke of late."""
@@ -110,7 +110,6 @@ class Pulse:
         self._clock.sample(sent_s=sent_s, received_s=time.monotonic(), redis_us=redis_us)
         self._workers = await self._queue.workers()
         self._preprocessors = await self._queue.workers(keys.PREPROCESSORS)
-        await self._follow()
         if not self._reachable:
             log.info("Redis answers", predictors=len(self._workers))
         self._reachable = True

@@ -16,12 +16,11 @@ from typing import Final
 
 import structlog
 
-from services.predictor.backends.base import UnknownBackend
 from services.predictor.device_thread import DeviceThread
 from services.predictor.serving import Loaded, Serving
 from shared.catalogue import Catalogue, Desired
 from shared.contract import ModelKey
-from shared.errors import QueueUnavailable
+from shared.errors import DeviceLost, QueueUnavailable
 from shared.model_spec import ModelRefused, ModelSpec
 from shared.queue.wishes import Wishes
 from shared.repository import Repository
@@ -117,27 +116,36 @@ class Fleet:
     async def _take_up(self, desired: Desired, tasks: asyncio.TaskGroup) -> None:
         try:
             repository = await asyncio.to_thread(self._reopen)
+            wanted = self._wanted(repository)
         except ModelRefused as refused:
             log.warning("the repository cannot be read, the models stay", why=str(refused))
             return
         self._catalogue.follow(repository, desired)
         served = {spec.key for spec in self._catalogue.specs()}
-        specs = {spec.key: spec for spec in self._wanted(repository) if spec.key in served}
+        specs = {spec.key: spec for spec in wanted if spec.key in served}
         log.info("the catalogue has changed", revision=desired.revision, models=len(specs))
-        self._leaving = {key: desired.revision for key in self._running if key not in specs}
         for key, spec in specs.items():
             if key not in self._running:
                 await self._take_in(spec, tasks)
+        # What is to take its place may not have loaded: then the old one is kept.
+        here = {key.name for key in specs if key in self._running}
+        replaced = here | (set(repository.names()) - {key.name for key in specs})
+        self._leaving = {
+            key: desired.revision
+            for key in self._running
+            if key not in specs and key.name in replaced
+        }
         for running in self._running.values():
             running.serving.revision = desired.revision
 
     async def _take_in(self, spec: ModelSpec, tasks: asyncio.TaskGroup) -> None:
         try:
             serving = self.add(await self.loaded(spec))
-        except (ModelRefused, UnknownBackend) as refused:
-            log.warning(
-                "a model that is wanted cannot be loaded", model=str(spec.key), why=str(refused)
-            )
+        except DeviceLost:
+            raise
+        except Exception as refused:  # noqa: BLE001 -- the wall: one bad model beside good ones
+            why = f"{type(refused).__name__}: {refused}"
+            log.warning("a model that is wanted cannot be loaded", model=str(spec.key), why=why)
             return
         await serving.open()
         self.start(serving, tasks)

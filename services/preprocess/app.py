@@ -54,6 +54,7 @@ class Serving:
         families: Families,
     ) -> None:
         shared = settings.shared
+        self.model = spec.key
         self._shared = shared
         self._queue = queue
         metrics = Metrics(spec.key, families)
@@ -144,7 +145,8 @@ class Preprocessor:
         return [spec for spec in wanted if spec.preprocess is Preprocess.WORKER]
 
     async def _serve(self, redis: Any) -> int:
-        self._take_in(self._specs, redis)
+        new = self._take_in(self._specs, redis)
+        self._servings = {serving.model: serving for serving in new}
         if not await self._reached():
             return 0
         self._not_ready = None
@@ -156,14 +158,14 @@ class Preprocessor:
 
     def _take_in(self, specs: Sequence[ModelSpec], redis: Any) -> list[Serving]:
         """Places at the raw streams of those that have none here yet."""
-        shared, new = self._settings.shared, []
+        shared, new = self._settings.shared, list[Serving]()
         for spec in specs:
             if spec.key in self._servings:
                 continue
             queue = DeliveryQueue(
                 redis,
                 model=spec.key,
-                worker=WorkerName(f"{self._name}.{len(self._servings)}"),
+                worker=WorkerName(f"{self._name}.{len(self._servings) + len(new)}"),
                 lease_ms=shared.lease_ms,
                 tries_limit=shared.attempts,
                 lanes=(Lane.RAW,),
@@ -176,7 +178,6 @@ class Preprocessor:
                 company=self._company,
                 families=self._families,
             )
-            self._servings[spec.key] = serving
             new.append(serving)
         return new
 
@@ -221,10 +222,11 @@ class Preprocessor:
             with suppress(QueueUnavailable):  # the servings say so, and go on when it is back
                 revision = (await wishes.read()).revision
                 if revision != self._revision:
-                    self._revision = revision
                     new = await asyncio.to_thread(self._look_again, redis)
                     await _open(new)
                     self._start(new, tasks)
+                    self._servings |= {serving.model: serving for serving in new}
+                    self._revision = revision
             await asyncio.sleep(_FOLLOW_S)
 
     def _look_again(self, redis: Any) -> list[Serving]:

@@ -38,14 +38,14 @@ def chunks_of(
 
 
 def raw_chunks(
-    inputs: Sequence[Any], *, lane: Lane, truncate: bool
+    inputs: Sequence[Any], *, lane: Lane, truncate: bool, least: int = 0
 ) -> tuple[tuple[Chunk, ...], Layout | None]:
     """One chunk for each input, for a preprocess worker: what is refused there fails alone.
 
-    ``lane`` is where its tensors will wait.
+    ``lane`` is where its tensors will wait, ``least`` what those weigh where that is known.
     """
     payloads = [encode_raw(RawInput(lane, truncate, given)) for given in inputs]
-    sizes = [weight(len(payload)) for payload in payloads]
+    sizes = [max(weight(len(payload)), least) for payload in payloads]
     chunks = [
         Chunk(rows=1, tokens=size, longest=size, payload=payload)
         for size, payload in zip(sizes, payloads, strict=True)

@@ -21,6 +21,9 @@ class Codec(Protocol):
     quick: bool
     """A few small inputs take microseconds: the event loop may encode them by itself."""
 
+    row_weight: int
+    """What each input weighs as tensors; 0 where that depends on the input."""
+
     def read(self, inputs: bytes) -> list[Any]:
         """The inputs of a request, from their JSON: one of them, or a list of several.
 

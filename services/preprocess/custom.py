@@ -34,6 +34,7 @@ class CustomCodec:
     """Runs the model's ``encode`` and ``decode``."""
 
     quick = False
+    row_weight = 0
 
     def __init__(self, spec: ModelSpec) -> None:
         module = load_own_python(spec, "encode", "decode")
@@ -75,6 +76,12 @@ class CustomCodec:
             raise PredictionFailed(f"decode raised {type(exc).__name__}: {exc}") from exc
         if not isinstance(answer, dict):
             raise PredictionFailed(f"decode returned {type(answer).__name__}, not a dict")
+        if "error" in answer:
+            raise PredictionFailed("decode returned an 'error', which is ours: name it otherwise")
+        try:
+            msgspec.json.encode(answer)
+        except (TypeError, ValueError, OverflowError) as exc:
+            raise PredictionFailed(f"decode returned what is no JSON: {exc}") from exc
         return answer
 
     def _encode(self, given: Any) -> Encoded | RequestRejected:

@@ -37,6 +37,8 @@ class ImageCodec:
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
+        takes = spec.image
+        self.row_weight = weight(takes.color.channels * takes.height * takes.width)
 
     @staticmethod
     def read(inputs: bytes) -> list[Picture]:

@@ -157,3 +157,36 @@ async def test_a_version_that_comes_later_is_preprocessed_too(
 
     assert (answer.status_code, answer.json()["version"]) == (200, "3")
     await callers.close()
+
+
+async def test_a_version_that_cannot_be_loaded_costs_the_one_that_works_nothing(
+    start_cluster: StartCluster, tmp_path: Path
+) -> None:
+    python = "def load(folder):\n    return 1\n\n\ndef predict(model, batch):\n    return batch\n"
+    toml = 'task = "tabular-classification"\nbackend = "python"\nlabels = ["a", "b"]\n'
+    folder = tmp_path / "models" / "sums"
+    for version, code in (("1", python), ("2", python.replace("return 1", "return 1 / 0"))):
+        (folder / version).mkdir(parents=True)
+        (folder / version / "model.py").write_text(code)
+    (folder / "2").rename(folder / ".2")
+    (folder / "model.toml").write_text(toml + 'sample = [1, 2]\ntable = {features = ["x", "y"]}\n')
+    cluster = await start_cluster(predictors=1, gateways=1, environ=ENVIRON)
+    (folder / ".2").rename(folder / "2")
+    async with httpx.AsyncClient(
+        base_url=cluster.gateways[0].base, timeout=30, trust_env=False
+    ) as client:
+        wish = {"versions": ["2"]}
+        await client.put("/models/sums/serving", json=wish, headers=ADMIN)
+        async with asyncio.timeout(READY_WITHIN_S):
+            while "ZeroDivisionError" not in cluster.predictors[0].log.read_text():
+                await asyncio.sleep(0.05)
+        await client.put("/models/sums/serving", json={"versions": ["1"]}, headers=ADMIN)
+        answer = await client.post("/models/sums/versions/1/predict", json={"inputs": [2, 1]})
+        for _ in range(100):
+            if answer.status_code == 200:
+                break
+            await asyncio.sleep(0.1)
+            answer = await client.post("/models/sums/versions/1/predict", json={"inputs": [2, 1]})
+
+    assert answer.json()["outputs"][0]["label"] == "a"
+    assert cluster.predictors[0].status is None

@@ -12,11 +12,12 @@ import pytest
 from tests.gateway.process import GatewayProcess
 
 # 504 is said of a deadline that the test itself set to a millisecond. 422 is said of data that is
-# valid by its schema: an id that another payload has, a text that is too long.
+# valid by its schema: an id that another payload has, a text that is too long; 403 of a gateway
+# without an admin key.
 CONFIGURATION = """
 [checks]
 not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 504]
-positive_data_acceptance.expected-statuses = ["2xx", 404, 409, 422, 504]
+positive_data_acceptance.expected-statuses = ["2xx", 403, 404, 409, 422, 504]
 """
 # It holds that a header which is not documented must be refused.
 EXCLUDED = "negative_data_rejection"

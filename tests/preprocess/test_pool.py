@@ -22,6 +22,7 @@ class Turnstile:
     """
 
     quick = True
+    row_weight = 0
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []

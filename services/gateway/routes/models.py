@@ -42,7 +42,7 @@ def model_routes(
     @router.get("/models/{name}/labels", responses=documented(Labels, 404))
     async def list_labels(name: str) -> Response:
         """The labels, in the order of the model's outputs."""
-        spec = catalogue.find(name, None)
+        spec = catalogue.usual(name)
         return json_of(Labels(spec.key.name, spec.key.version, list(spec.labels)))
 
     @router.get(
@@ -60,7 +60,7 @@ def model_routes(
 
 def describe_model(catalogue: Catalogue, name: str, max_inputs: int) -> ModelInfo:
     """What the outside is told of a model."""
-    spec = catalogue.find(name, None)
+    spec = catalogue.usual(name)
     return ModelInfo(
         name=spec.key.name,
         version=spec.key.version,

@@ -20,6 +20,7 @@ from services.gateway.schemas import Serving, ServingStatus
 from shared.catalogue import Catalogue, Wanted
 from shared.contract import ModelKey
 from shared.errors import InvalidRequest
+from shared.model_spec import ModelRefused
 from shared.queue.wishes import Wishes
 from shared.repository import Repository
 
@@ -53,7 +54,7 @@ def serving_routes(
         admin.check(call)
         wish = _read(await call.body(body))
         wanted = Wanted(tuple(wish.versions), wish.default, wish.weights)
-        _check(name, wanted, await asyncio.to_thread(reopen))
+        _check(name, wanted, await reopened())
         await wishes.write(name, wanted, expected=wish.revision)
         return json_of(await status(name))
 
@@ -65,8 +66,14 @@ def serving_routes(
         await wishes.write(name, None, expected=None)
         return json_of(await status(name))
 
+    async def reopened() -> Repository:
+        try:
+            return await asyncio.to_thread(reopen)
+        except ModelRefused as refused:
+            raise InvalidRequest(str(refused)) from refused
+
     async def status(name: str) -> ServingStatus:
-        desired, repository = await wishes.read(), await asyncio.to_thread(reopen)
+        desired, repository = await wishes.read(), await reopened()
         now = Catalogue(repository)
         now.follow(repository, desired)
         wanted, known = now.wanted(name), repository.versions(name)

@@ -14,7 +14,7 @@ from services.predictor.backends.fixed_shape import FixedShape
 from services.predictor.backends.logits import outcomes_of
 from services.predictor.rows import Row
 from shared.contract import Outcome, Success, Tensor, weight
-from shared.errors import OutOfMemory, PredictionFailed
+from shared.errors import DeviceLost, OutOfMemory, PredictionFailed
 from shared.model_spec import Cost, ModelSpec, Task
 from shared.own_python import load_own_python
 
@@ -50,19 +50,20 @@ class OwnPython:
         """Whatever it raises is halved down to the row that made it."""
         try:
             answers = self._predict(self._model, prepared)
+            if len(answers) != len(prepared):
+                raise ValueError(f"it answered {len(answers)} rows, return {len(prepared)}")
+            if self._shape:
+                return outcomes_of(np.asarray(answers, dtype=np.float32).reshape(len(answers), -1))
+            return [_outcome(answer) for answer in answers]
         except MemoryError as exc:
             raise OutOfMemory("the host has no memory for this batch") from exc
         except Exception as exc:  # the wall: it is somebody's code
-            if type(exc).__name__ == "OutOfMemoryError":  # torch's, which need not be here
+            kind = type(exc).__name__  # torch's own errors by name: it need not be here
+            if kind == "OutOfMemoryError":
                 raise OutOfMemory("the device has no room for this batch") from exc
-            raise PredictionFailed(f"predict raised {type(exc).__name__}: {exc}") from exc
-        if len(answers) != len(prepared):
-            raise PredictionFailed(
-                f"predict answered {len(answers)} rows for {len(prepared)}: return one for each"
-            )
-        if self._shape:
-            return outcomes_of(np.asarray(answers, dtype=np.float32))
-        return [_outcome(answer) for answer in answers]
+            if kind == "AcceleratorError":
+                raise DeviceLost(f"the device does not answer: {exc}") from exc
+            raise PredictionFailed(f"predict raised {kind}: {exc}") from exc
 
 
 def _outcome(answer: Any) -> Outcome:
