@@ -6,7 +6,7 @@ same for every process, with a revision. Pure: who reads it, and when, is each p
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Annotated
@@ -15,6 +15,7 @@ import msgspec
 import structlog
 from msgspec import Meta
 
+from shared.contract import ModelKey
 from shared.errors import UnknownModel
 from shared.model_spec import ModelSpec
 from shared.repository import Repository
@@ -47,12 +48,14 @@ class Catalogue:
 
     def __init__(self, repository: Repository) -> None:
         self._under_way: Counter[int] = Counter()
+        self._revision = 0
+        self._wanted: dict[str, Wanted] = {}
         self.follow(repository, Desired())
 
     @property
     def revision(self) -> int:
-        """Of the wishes that are followed."""
-        return self._desired.revision
+        """Of the wishes that are followed, all of them."""
+        return self._revision
 
     @property
     def followed(self) -> int:
@@ -76,14 +79,32 @@ class Catalogue:
         """What is meant where no model is named."""
         return self.usual(None)
 
-    def follow(self, repository: Repository, desired: Desired) -> None:
-        """From now on this is what is wanted, of the models that are there."""
+    def follow(
+        self, repository: Repository, desired: Desired, *, later: Collection[str] = ()
+    ) -> None:
+        """From now on this is what is wanted; what was wanted before of those for later."""
         for name in set(desired.models) - set(repository.names()):
             log.warning("a model is wanted that is not in this process's repository", model=name)
-        self._repository, self._desired = repository, desired
+        before = {name: self._wanted[name] for name in later}
+        wishes = {**desired.models, **before}
+        self._repository = repository
         self._wanted = {
-            name: _wanted(repository, name, desired.models.get(name)) for name in repository.names()
+            name: _wanted(repository, name, wishes.get(name)) for name in repository.names()
         }
+        if not before:
+            self._revision = desired.revision
+
+    def too_early(
+        self, repository: Repository, desired: Desired, *, served: Callable[[ModelKey], bool]
+    ) -> list[str]:
+        """Models whose callers would go from one version to another that nobody serves yet."""
+        found = []
+        for name in set(self._wanted) & set(repository.names()):
+            now = _meant(self._wanted[name])
+            then = _meant(_wanted(repository, name, desired.models.get(name)))
+            if now and not all(served(ModelKey(name, version)) for version in then - now):
+                found.append(name)
+        return found
 
     def names(self) -> tuple[str, ...]:
         """Every model that there is, served or not."""
@@ -154,6 +175,13 @@ def _wanted(repository: Repository, name: str, wish: Wanted | None) -> Wanted:
     default = wish.default if wish.default in versions else (versions or (None,))[-1]
     weights = {v: weight for v, weight in wish.weights.items() if v in versions and weight}
     return Wanted(versions, default, weights)
+
+
+def _meant(wanted: Wanted) -> set[str]:
+    """The versions to which callers go who name none."""
+    if wanted.weights:
+        return set(wanted.weights)
+    return set() if wanted.default is None else {wanted.default}
 
 
 def _chosen(wanted: Wanted, sticky: str) -> str:

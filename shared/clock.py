@@ -42,7 +42,3 @@ class RedisClock:
     def monotonic_s(self, redis_us: int) -> float:
         """When that was; before the first sample everything was at the start of time."""
         return redis_us / 1e6 + (self._offset_s or 0.0)
-
-    def redis_us(self, monotonic_s: float) -> int:
-        """Inverse of :meth:`monotonic_s`."""
-        return round((monotonic_s - (self._offset_s or 0.0)) * 1e6)

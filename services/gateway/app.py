@@ -81,7 +81,12 @@ class Gateway:
         self._codecs = codecs_of(repository.wanted((), told_by=""))
         self._wishes = Wishes(self._redis)
         self._following = Following(
-            self._wishes, self._catalogue, self._codecs, reopen=self._reopen, name=name
+            self._wishes,
+            self._catalogue,
+            self._codecs,
+            reopen=self._reopen,
+            served=lambda model: self._pulse.predictors(model) > 0,
+            name=name,
         )
         self._pulse = Pulse(
             self._queue,

@@ -1,7 +1,8 @@
 """Follow what is wanted of the models: read the catalogue, read the files again, open new codecs.
 
 A gateway that has not read the catalogue yet is not ready, so that nothing is admitted for a
-version that nobody serves any more.
+version that nobody serves any more. Later on callers go to another version only when somebody
+serves it.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from typing import Final
 import structlog
 
 from services.preprocess.codecs import Codec, open_codec
-from shared.catalogue import Catalogue
+from shared.catalogue import Catalogue, Desired
 from shared.contract import GatewayId, ModelKey
 from shared.errors import QueueUnavailable
 from shared.model_spec import ModelRefused, ModelSpec
@@ -36,13 +37,17 @@ class Following:
         codecs: MutableMapping[ModelKey, Codec],
         *,
         reopen: Reopen,
+        served: Callable[[ModelKey], bool],
         name: GatewayId,
     ) -> None:
         self._wishes = wishes
         self._catalogue = catalogue
         self._codecs = codecs
         self._reopen = reopen
+        self._served = served
         self._name = name
+        self._seen: tuple[Desired, Repository] | None = None
+        self._taken_up: tuple[Desired, list[str]] | None = None
         self.has_read = False
         """The catalogue, once at least."""
 
@@ -62,15 +67,32 @@ class Following:
         """
         desired = await self._wishes.read()
         if desired.revision != self._catalogue.revision:
-            try:
-                repository, new = await asyncio.to_thread(self._open)
-            except ModelRefused as refused:
-                log.warning("the repository cannot be read, the models stay", why=str(refused))
-            else:
-                self._codecs.update(new)
-                self._catalogue.follow(repository, desired)
-                log.info("the catalogue has changed", revision=desired.revision)
+            repository = await self._files(desired)
+            if repository is not None:
+                self._take_up(repository, desired)
         await self._wishes.reached(self._name, self._catalogue.followed)
+
+    async def _files(self, desired: Desired) -> Repository | None:
+        """The repository as it is since somebody wished that; None where it cannot be read."""
+        if self._seen and self._seen[0] == desired:
+            return self._seen[1]
+        try:
+            repository, new = await asyncio.to_thread(self._open)
+        except ModelRefused as refused:
+            log.warning("the repository cannot be read, the models stay", why=str(refused))
+            return None
+        self._codecs.update(new)
+        self._seen = desired, repository
+        return repository
+
+    def _take_up(self, repository: Repository, desired: Desired) -> None:
+        later: list[str] = []
+        if self.has_read:
+            later = self._catalogue.too_early(repository, desired, served=self._served)
+        if (desired, later) != self._taken_up:
+            self._catalogue.follow(repository, desired, later=later)
+            self._taken_up = desired, later
+            log.info("the catalogue has changed", revision=desired.revision, not_served_yet=later)
 
     def _open(self) -> tuple[Repository, dict[ModelKey, Codec]]:
         """The files as they are now, and the codecs of what was not there before."""

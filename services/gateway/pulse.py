@@ -46,6 +46,7 @@ class Pulse:
         self._silent_after_s = silent_after_s
         self._workers: list[Worker] = []
         self._preprocessors: list[Worker] = []
+        self._looked_us = 0
         self._away = "Redis was not asked yet"
         self._reachable = False
 
@@ -108,6 +109,7 @@ class Pulse:
         sent_s = time.monotonic()
         redis_us = await self._queue.now_us()
         self._clock.sample(sent_s=sent_s, received_s=time.monotonic(), redis_us=redis_us)
+        self._looked_us = redis_us
         self._workers = await self._queue.workers()
         self._preprocessors = await self._queue.workers(keys.PREPROCESSORS)
         if not self._reachable:
@@ -124,5 +126,6 @@ class Pulse:
         return [worker for worker in self._lately(self._workers) if name in worker.models]
 
     def _lately(self, workers: list[Worker]) -> list[Worker]:
-        since_us = self._clock.redis_us(time.monotonic() - self._silent_after_s)
+        """As of the last look: who was silent since then could not be heard."""
+        since_us = self._looked_us - self._silent_after_s * 1e6
         return [worker for worker in workers if worker.seen_us >= since_us]

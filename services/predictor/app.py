@@ -5,10 +5,10 @@ Reads like a table of contents: load, open, work, drain.
 
 import asyncio
 import signal
-from collections.abc import Sequence
+from collections.abc import Coroutine
 from functools import partial
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 from prometheus_client import REGISTRY
@@ -18,7 +18,7 @@ from services.predictor.fleet import Fleet
 from services.predictor.metrics import Families
 from services.predictor.serving import Loaded, Serving, load
 from services.predictor.settings import PredictorSettings
-from shared.contract import WorkerName
+from shared.contract import ModelKey, WorkerName
 from shared.errors import DeviceLost
 from shared.model_spec import ModelSpec
 from shared.queue.company import Company
@@ -29,6 +29,7 @@ from shared.repository import Repository, open_repository
 from shared.telemetry import OpsServer
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 _LOOK_S: Final = 0.1
 FAILED_EXIT: Final = 1
@@ -49,9 +50,9 @@ class Predictor:
     def __init__(self, settings: PredictorSettings) -> None:
         self._settings = settings
         self._repository = self._reopen()
-        self._specs = self._wanted(self._repository)
+        self._wanted(self._repository)  # which refuses what is not there
         self._name = process_name()
-        self._not_ready: str | None = "the models are being loaded"
+        self._not_ready: str | None = "it is starting"
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
@@ -80,17 +81,19 @@ class Predictor:
         settings, shared = self._settings, self._settings.shared
         company, families = Company(), Families(REGISTRY)
 
-        def make(loaded: Loaded, number: int) -> Serving:
-            queue = DeliveryQueue(
+        def queue_of(model: ModelKey, number: int) -> DeliveryQueue:
+            return DeliveryQueue(
                 redis,
-                model=loaded.spec.key,
+                model=model,
                 worker=WorkerName(f"{self._name}.{number}"),
                 lease_ms=shared.lease_ms,
                 tries_limit=shared.attempts,
             )
+
+        def make(loaded: Loaded, number: int) -> Serving:
             return Serving(
                 loaded,
-                queue=queue,
+                queue=queue_of(loaded.spec.key, number),
                 settings=settings,
                 seat=thread.seat(loaded.spec.key),
                 company=company,
@@ -105,40 +108,42 @@ class Predictor:
             make=make,
             reopen=self._reopen,
             wanted=self._wanted,
+            backlog=lambda model: queue_of(model, 0).load_tokens(),
         )
 
     async def _serve(self, fleet: Fleet) -> int:
-        loaded = [await fleet.loaded(spec) for spec in self._specs]
-        servings = [fleet.add(one) for one in loaded]
-        if not await self._reached(servings):
+        self._not_ready = "Redis does not answer"
+        if (desired := await self._unless_stopped(fleet.wished())) is None:
+            return 0
+        self._not_ready = "the models are being loaded"
+        models = await fleet.load(desired)
+        self._not_ready = "Redis does not answer"
+        await self._unless_stopped(fleet.open())
+        if self._stop.is_set():
             return 0
         self._not_ready = None
-        models = [str(one.spec.key) for one in loaded]
-        del loaded  # what is unloaded later must be held by nobody
-        log.info("ready", models=models, worker=self._name)
-        status = await self._work(fleet, servings)
+        log.info("ready", models=[str(model) for model in models], worker=self._name)
+        status = await self._work(fleet)
         self._not_ready = "draining"
         await asyncio.gather(*(serving.leave() for serving in fleet.servings()))
         return status
 
-    async def _reached(self, servings: Sequence[Serving]) -> bool:
-        """Wait for Redis; False when told to stop before it answered."""
-        self._not_ready = "Redis does not answer"
+    async def _unless_stopped(self, waiting: Coroutine[Any, Any, T]) -> T | None:
+        """What comes of it, or None when told to stop before."""
         async with asyncio.TaskGroup() as tasks:
-            opening = tasks.create_task(_open(servings))
+            awaited = tasks.create_task(waiting)
             stopping = tasks.create_task(self._stop.wait())
-            await asyncio.wait([opening, stopping], return_when=asyncio.FIRST_COMPLETED)
-            opening.cancel()
+            await asyncio.wait([awaited, stopping], return_when=asyncio.FIRST_COMPLETED)
+            awaited.cancel()
             stopping.cancel()
-        return not opening.cancelled()
+        return None if awaited.cancelled() else awaited.result()
 
-    async def _work(self, fleet: Fleet, servings: list[Serving]) -> int:
+    async def _work(self, fleet: Fleet) -> int:
         """Run until stopped and drained; the exit status."""
         status = 0
         try:
             async with asyncio.TaskGroup() as tasks:
-                while servings:
-                    fleet.start(servings.pop(), tasks)
+                fleet.start(tasks)
                 following = tasks.create_task(fleet.follow(tasks))
                 draining = tasks.create_task(self._bound_the_drain(fleet))
                 await self._stop.wait()
@@ -169,7 +174,3 @@ class Predictor:
                 raise NothingToFinish
             await asyncio.sleep(_LOOK_S)
         raise GraceRanOut
-
-
-async def _open(servings: Sequence[Serving]) -> None:
-    await asyncio.gather(*(serving.open() for serving in servings))

@@ -8,7 +8,7 @@ import asyncio
 import ctypes
 import gc
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +22,7 @@ from shared.catalogue import Catalogue, Desired
 from shared.contract import ModelKey
 from shared.errors import DeviceLost, QueueUnavailable
 from shared.model_spec import ModelRefused, ModelSpec
+from shared.queue.patience import Patience
 from shared.queue.wishes import Wishes
 from shared.repository import Repository
 
@@ -32,6 +33,7 @@ _EVERY_S: Final = 1.0
 Make = Callable[[Loaded, int], Serving]
 Load = Callable[[ModelSpec], Loaded]
 Wanted = Callable[[Repository], Sequence[ModelSpec]]
+Backlog = Callable[[ModelKey], Awaitable[int]]
 
 
 @dataclass(slots=True, eq=False)
@@ -54,14 +56,20 @@ class Fleet:
         make: Make,
         reopen: Callable[[], Repository],
         wanted: Wanted,
+        backlog: Backlog,
     ) -> None:
         self._thread = thread
         self._wishes = wishes
+        self._repository = repository
         self._catalogue = Catalogue(repository)
         self._load = load
         self._make = make
         self._reopen = reopen
         self._wanted = wanted
+        self._backlog = backlog
+        self._patience = Patience(went_away=lambda: None)  # the servings say so
+        self._waiting: list[Serving] = []
+        """Loaded, and at work as soon as there are tasks."""
         self._running: dict[ModelKey, _Running] = {}
         self._leaving: dict[ModelKey, int] = {}
         """Until every gateway has followed the catalogue to that revision."""
@@ -71,29 +79,40 @@ class Fleet:
         """What works now."""
         return [running.serving for running in self._running.values()]
 
-    async def loaded(self, spec: ModelSpec) -> Loaded:
-        """Load a model on the device's thread.
+    async def wished(self) -> Desired:
+        """What is wanted of all models, as soon as Redis answers."""
+        return await self._patience(self._wishes.read)
+
+    async def load(self, desired: Desired) -> list[ModelKey]:
+        """Load what is wanted at the start; which models that are.
 
         Raises:
-            UnknownBackend, ModelRefused: it cannot be served here
+            UnknownBackend, ModelRefused: it cannot be served here, though the files ask for it
         """
-        seat = self._thread.seat(spec.key)
-        try:
-            return await asyncio.wrap_future(seat.hand_in(partial(self._load, spec)))
-        finally:
-            seat.give_up()
+        self._catalogue.follow(self._repository, desired)
+        specs = self._wanted(self._repository)
+        served = self._served(specs)
+        for spec in specs:
+            if spec.key in served and spec.key.name not in desired.models:
+                await self._load_one(spec)
+            elif spec.key in served or await self._is_needed(spec.key, desired.revision):
+                await self._try_to_load(spec)
+        here = {serving.model for serving in self._waiting}
+        self._leaving = _replaced(here, served, desired)
+        return list(here)
 
-    def add(self, loaded: Loaded) -> Serving:
-        """Give a loaded model its place at the queue; it does not work yet."""
-        serving = self._make(loaded, self._started)
-        self._started += 1
-        return serving
+    async def open(self) -> None:
+        """Wait for Redis, and make the consumer groups."""
+        await asyncio.gather(*(serving.open() for serving in self._waiting))
 
-    def start(self, serving: Serving, tasks: asyncio.TaskGroup) -> None:
-        """Let it work."""
-        stop = asyncio.Event()
-        task = tasks.create_task(serving.run(stop), name=f"serve {serving.model}")
-        self._running[serving.model] = _Running(serving, stop, task)
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Let all work that is loaded."""
+        while self._waiting:
+            serving = self._waiting.pop(0)
+            serving.revision = self._catalogue.revision
+            stop = asyncio.Event()
+            task = tasks.create_task(serving.run(stop), name=f"serve {serving.model}")
+            self._running[serving.model] = _Running(serving, stop, task)
 
     async def follow(self, tasks: asyncio.TaskGroup) -> None:
         """Load what is wanted and not here, and let go of what is not, until canceled."""
@@ -121,34 +140,47 @@ class Fleet:
             log.warning("the repository cannot be read, the models stay", why=str(refused))
             return
         self._catalogue.follow(repository, desired)
-        served = {spec.key for spec in self._catalogue.specs()}
-        specs = {spec.key: spec for spec in wanted if spec.key in served}
-        log.info("the catalogue has changed", revision=desired.revision, models=len(specs))
-        for key, spec in specs.items():
-            if key not in self._running:
-                await self._take_in(spec, tasks)
-        # What is to take its place may not have loaded: then the old one is kept.
-        here = {key.name for key in specs if key in self._running}
-        replaced = here | (set(repository.names()) - {key.name for key in specs})
-        self._leaving = {
-            key: desired.revision
-            for key in self._running
-            if key not in specs and key.name in replaced
-        }
+        served = self._served(wanted)
+        log.info("the catalogue has changed", revision=desired.revision, models=len(served))
+        for key, spec in served.items():
+            if key not in self._running and await self._try_to_load(spec):
+                await self.open()
+                self.start(tasks)
+        self._leaving = _replaced(self._running, served, desired)
         for running in self._running.values():
             running.serving.revision = desired.revision
 
-    async def _take_in(self, spec: ModelSpec, tasks: asyncio.TaskGroup) -> None:
+    def _served(self, specs: Sequence[ModelSpec]) -> dict[ModelKey, ModelSpec]:
+        served = {spec.key for spec in self._catalogue.specs()}
+        return {spec.key: spec for spec in specs if spec.key in served}
+
+    async def _is_needed(self, model: ModelKey, revision: int) -> bool:
+        """Something waits for it, or a gateway may still send something."""
+        heard = await self._patience(self._wishes.gateways)
+        if any(reached < revision for reached in heard.values()):
+            return True
+        return bool(await self._patience(partial(self._backlog, model)))
+
+    async def _try_to_load(self, spec: ModelSpec) -> bool:
         try:
-            serving = self.add(await self.loaded(spec))
+            await self._load_one(spec)
         except DeviceLost:
             raise
         except Exception as refused:  # noqa: BLE001 -- the wall: one bad model beside good ones
             why = f"{type(refused).__name__}: {refused}"
             log.warning("a model that is wanted cannot be loaded", model=str(spec.key), why=why)
-            return
-        await serving.open()
-        self.start(serving, tasks)
+            return False
+        return True
+
+    async def _load_one(self, spec: ModelSpec) -> None:
+        """On the device's thread; it has its place at the queue then."""
+        seat = self._thread.seat(spec.key)
+        try:
+            loaded = await asyncio.wrap_future(seat.hand_in(partial(self._load, spec)))
+        finally:
+            seat.give_up()
+        self._waiting.append(self._make(loaded, self._started))
+        self._started += 1
 
     async def _let_go(self, model: ModelKey) -> None:
         """Unload a model, once nothing more can come for it."""
@@ -165,6 +197,19 @@ class Fleet:
         del running
         await asyncio.to_thread(give_memory_back)
         log.info("model unloaded", model=str(model))
+
+
+def _replaced(
+    here: Collection[ModelKey],
+    served: Collection[ModelKey],
+    desired: Desired,
+) -> dict[ModelKey, int]:
+    """What is here and need not be, and since which revision.
+
+    What is to take its place may not have loaded: then the old one is kept.
+    """
+    missing = {key.name for key in served} - {key.name for key in served if key in here}
+    return {key: desired.revision for key in here if key not in served and key.name not in missing}
 
 
 def give_memory_back() -> None:

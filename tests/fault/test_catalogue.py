@@ -73,6 +73,16 @@ class Callers:
             await client.aclose()
 
 
+async def followed(client: httpx.AsyncClient, path: str) -> None:
+    """Wait until every gateway does what is wanted."""
+    async with asyncio.timeout(READY_WITHIN_S):
+        while True:
+            found = (await client.get(path)).json()
+            if set(found["gateways"].values()) == {found["revision"]}:
+                return
+            await asyncio.sleep(0.05)
+
+
 async def test_a_switch_a_split_and_an_unload_under_load_fail_no_request(
     start_cluster: StartCluster,
 ) -> None:
@@ -113,6 +123,7 @@ async def test_a_version_that_is_put_there_later_is_loaded_without_a_restart(
 
     assert (await callers.want(versions=["2", "3"], default="3")).json()["known"] == [*"123"]
     await callers.served_by({"1": 0, "2": 1, "3": 1})
+    await followed(callers.client, PATH)
 
     answer = await callers.client.post("/predict", json={"inputs": "new"})
     gone = await callers.client.post("/models/stand-in/versions/1/predict", json={"inputs": "x"})
@@ -153,40 +164,83 @@ async def test_a_version_that_comes_later_is_preprocessed_too(
 
     await callers.want(versions=["3"])
     await callers.served_by({"1": 0, "2": 0, "3": 1})
+    await followed(callers.client, PATH)
     answer = await callers.client.post("/predict", json={"inputs": "new"})
 
     assert (answer.status_code, answer.json()["version"]) == (200, "3")
     await callers.close()
 
 
-async def test_a_version_that_cannot_be_loaded_costs_the_one_that_works_nothing(
-    start_cluster: StartCluster, tmp_path: Path
-) -> None:
+def sums(folder: Path, *, broken: str) -> None:
+    """A model of two versions in the user's own Python, one of which cannot be loaded."""
     python = "def load(folder):\n    return 1\n\n\ndef predict(model, batch):\n    return batch\n"
     toml = 'task = "tabular-classification"\nbackend = "python"\nlabels = ["a", "b"]\n'
-    folder = tmp_path / "models" / "sums"
-    for version, code in (("1", python), ("2", python.replace("return 1", "return 1 / 0"))):
+    for version in ("1", "2"):
         (folder / version).mkdir(parents=True)
+        code = python.replace("return 1", "return 1 / 0") if version == broken else python
         (folder / version / "model.py").write_text(code)
-    (folder / "2").rename(folder / ".2")
     (folder / "model.toml").write_text(toml + 'sample = [1, 2]\ntable = {features = ["x", "y"]}\n')
-    cluster = await start_cluster(predictors=1, gateways=1, environ=ENVIRON)
+
+
+async def test_callers_stay_with_what_is_served_until_what_is_wanted_can_be(
+    start_cluster: StartCluster, tmp_path: Path
+) -> None:
+    folder = tmp_path / "models" / "sums"
+    sums(folder, broken="2")
+    (folder / "2").rename(folder / ".2")
+    cluster = await start_cluster(predictors=2, gateways=1, environ=ENVIRON)
     (folder / ".2").rename(folder / "2")
-    async with httpx.AsyncClient(
-        base_url=cluster.gateways[0].base, timeout=30, trust_env=False
-    ) as client:
-        wish = {"versions": ["2"]}
+    url = cluster.gateways[0].base
+    async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
+
+        async def answered() -> str:
+            answer = await client.post("/models/sums/predict", json={"inputs": [2, 1]})
+            return f"{answer.status_code} by {answer.json().get('version')}"
+
+        await client.put("/models/sums/serving", json={"versions": ["2"]}, headers=ADMIN)
+        async with asyncio.timeout(READY_WITHIN_S):
+            while not all("ZeroDiv" in one.log.read_text() for one in cluster.predictors):
+                assert await answered() == "200 by 1"
+        for _ in range(30):  # a second and more: every process has looked again
+            assert await answered() == "200 by 1"
+            await asyncio.sleep(0.05)
+
+        cluster.predictors[0].kill()
+        cluster.predictors[0].start()  # alone, a wish that cannot be had does not keep it down
+        await cluster.predictors[0].ready()
+        cluster.predictors[1].kill()  # nor does it lose what is still asked for
+        assert await answered() == "200 by 1"
+        cluster.predictors[1].start()
+        other = await client.post("/predict", json={"inputs": "x"})
+        wish = {"versions": ["1", "2"], "default": "1"}
         await client.put("/models/sums/serving", json=wish, headers=ADMIN)
         async with asyncio.timeout(READY_WITHIN_S):
-            while "ZeroDivisionError" not in cluster.predictors[0].log.read_text():
-                await asyncio.sleep(0.05)
-        await client.put("/models/sums/serving", json={"versions": ["1"]}, headers=ADMIN)
-        answer = await client.post("/models/sums/versions/1/predict", json={"inputs": [2, 1]})
-        for _ in range(100):
-            if answer.status_code == 200:
-                break
-            await asyncio.sleep(0.1)
-            answer = await client.post("/models/sums/versions/1/predict", json={"inputs": [2, 1]})
+            while await served(client) != {"1": 2, "2": 0}:
+                assert await answered() == "200 by 1"
 
-    assert answer.json()["outputs"][0]["label"] == "a"
-    assert cluster.predictors[0].status is None
+    assert other.status_code == 200
+    assert [one.status for one in cluster.predictors] == [None, None]
+
+
+async def served(client: httpx.AsyncClient) -> dict[str, int]:
+    """Predictors that have each version."""
+    found: dict[str, int] = (await client.get("/models/sums/serving")).json()["predictors"]
+    return found
+
+
+async def test_a_predictor_loads_only_what_is_wanted_when_it_starts(
+    start_cluster: StartCluster,
+) -> None:
+    cluster = await start_cluster(predictors=1, gateways=1, environ=ENVIRON)
+    url = cluster.gateways[0].base
+    async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
+        wish = {"versions": ["1"]}
+        await client.put("/models/stand-in/serving", json=wish, headers=ADMIN)
+        await followed(client, PATH)
+
+    later = cluster.predictor()
+    await later.ready()
+
+    loaded = [line for line in later.log.read_text().splitlines() if "model loaded" in line]
+    assert len(loaded) == 1
+    assert "stand-in@1" in loaded[0]

@@ -65,6 +65,48 @@ def test_what_is_wished_and_not_there_is_left_out(repository: Repository) -> Non
     assert made.wanted("films") == Wanted(("2",), "2", {"2": 1})
 
 
+SWITCHES = {
+    "another default": (Wanted(("1", "2"), "1"), Wanted(("1", "2"), "2"), {"2"}),
+    "only another one": (Wanted(("1",), "1"), Wanted(("3",), "3"), {"3"}),
+    "a part to another": (Wanted(("1",), "1"), Wanted(("1", "2"), "1", {"1": 9, "2": 1}), {"2"}),
+    "more to the same": (Wanted(("1", "2"), "1", {"1": 9, "2": 1}), Wanted(("2",), "2"), set()),
+    "one to be tried first": (Wanted(("1",), "1"), Wanted(("1", "2"), "1"), set()),
+    "unloaded": (Wanted(("1",), "1"), Wanted(()), set()),
+    "loaded after nothing": (Wanted(()), Wanted(("1",), "1"), set()),
+}
+
+
+@pytest.mark.parametrize(("now", "then", "missing"), SWITCHES.values(), ids=SWITCHES)
+def test_a_switch_is_too_early_while_nobody_serves_what_comes(
+    repository: Repository, now: Wanted, then: Wanted, missing: set[str]
+) -> None:
+    made, wish = catalogue(repository, films=now), Desired(2, {"films": then})
+    here = {"films@1", "films@2", "films@3", "plays@1"}
+
+    def early(served: set[str]) -> list[str]:
+        return made.too_early(repository, wish, served=lambda key: str(key) in served)
+
+    assert early(here) == []
+    assert early(here - {f"films@{one}" for one in missing}) == (["films"] if missing else [])
+    assert early(set()) == (["films"] if missing else [])
+
+
+def test_what_is_for_later_stays_and_the_wishes_are_not_all_followed(
+    repository: Repository,
+) -> None:
+    made = catalogue(repository, films=Wanted(("1",), "1"))
+    wish = Desired(2, {"films": Wanted(("2",), "2"), "plays": Wanted(())})
+
+    made.follow(repository, wish, later=["films"])
+
+    assert made.wanted("films") == Wanted(("1",), "1")
+    assert made.wanted("plays") == Wanted(())
+    assert made.revision == 1
+    made.follow(repository, wish)
+    assert made.wanted("films") == Wanted(("2",), "2")
+    assert made.revision == 2
+
+
 def test_traffic_is_split_by_weight(repository: Repository) -> None:
     made = catalogue(repository, films=Wanted(("1", "2"), "1", {"1": 9, "2": 1}))
 
