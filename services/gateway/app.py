@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from services.gateway import openapi, refusals
 from services.gateway.admission import Admission
+from services.gateway.answering import Answering
 from services.gateway.asgi import BodyLimits, Endpoint
 from services.gateway.dispatch import Dispatch, JobPolicy
 from services.gateway.draining import Door, Drain, ServerControl
@@ -107,10 +108,11 @@ class Gateway:
             self._catalogue, self._codecs, max_inputs=settings.max_inputs, waits=self._waits
         )
         self._holder = Holder(self._queue, self._replies, self._clock)
+        self._answering = Answering(self._codecs)
         self._dispatch = self._make_dispatch()
         self._jobs = Jobs(
             self._queue,
-            codecs=self._codecs,
+            answering=self._answering,
             pending=self._pending,
             holder=self._holder,
             pulse=self._pulse,
@@ -186,6 +188,7 @@ class Gateway:
                 retention_ms=settings.shared.retention_ms,
             ),
             codecs=self._codecs,
+            answering=self._answering,
             pool=self._pool,
             queue=self._queue,
             watching=self._watching,

@@ -3,6 +3,7 @@
 Knows forms and fields; what the inputs must look like is the model's codec's to say.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator
 from typing import Any, Final, NoReturn
@@ -23,6 +24,7 @@ PART: Final = "image"
 _PARAMETERS: Final = ("top_k", "truncate")
 _FIELDS: Final = ("model", "version", "deadline_ms", "lane", *_PARAMETERS)
 _LONGEST_FIELD_BYTES: Final = 1_024
+_PIECE_BYTES: Final = 256 * 1024
 _HALF_PAIR: Final = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -107,7 +109,9 @@ class _InMemory(MultiPartParser):
 
 async def _read_form(raw: bytes, content_type: bytes, *, max_inputs: int) -> Body:
     async def whole() -> AsyncGenerator[bytes, None]:
-        yield raw
+        for start in range(0, len(raw), _PIECE_BYTES):
+            yield raw[start : start + _PIECE_BYTES]
+            await asyncio.sleep(0)  # the loop has others to serve
 
     parser = _InMemory(
         Headers({"content-type": content_type.decode("latin-1")}),

@@ -12,6 +12,7 @@ import structlog
 
 from services.gateway import answers, timings
 from services.gateway.admission import Ask
+from services.gateway.answering import Answering
 from services.gateway.asgi import Answer, Call, CallerLeft
 from services.gateway.lateness import Lateness
 from services.gateway.metrics import Metrics
@@ -56,6 +57,7 @@ class Dispatch:
         *,
         policy: JobPolicy,
         codecs: Mapping[ModelKey, Codec],
+        answering: Answering,
         pool: PreprocessPool,
         queue: JobQueue,
         watching: Submitter,
@@ -70,6 +72,7 @@ class Dispatch:
     ) -> None:
         self._policy = policy
         self._codecs = codecs
+        self._answering = answering
         self._pool = pool
         self._queue = queue
         self._watching = watching
@@ -96,7 +99,7 @@ class Dispatch:
             except CallerLeft:
                 await self._abandon(ask)
                 raise
-        return self._answer(call, record, marks if ours else None)
+        return await self._answer(call, record, marks if ours else None)
 
     async def enqueue(self, ask: Ask, call: Call, *, repeat_status: int = 202) -> Answer:
         """Accept a job and say where its answer will be; nobody waits here."""
@@ -105,7 +108,7 @@ class Dispatch:
             record, ours = self._accepted(ask, job, await self._leaving.submit(job))
         self._metrics.ended(job.model, "accepted")
         status = 202 if ours else repeat_status
-        return answers.job_record(record, self._codecs.get(record.model), status=status)
+        return await self._answering.job_record(record, status=status)
 
     async def _prepare(self, ask: Ask, call: Call) -> tuple[Job, Marks]:
         """Encode the inputs and cut them into chunks.
@@ -192,11 +195,10 @@ class Dispatch:
             case ServiceError():
                 raise submitted
 
-    def _answer(self, call: Call, record: Record, marks: Marks | None) -> Answer:
-        codec = self._codecs.get(record.model)
+    async def _answer(self, call: Call, record: Record, marks: Marks | None) -> Answer:
         if not record.state.terminal:
             self._metrics.ended(record.model, "accepted")
-            return answers.job_record(record, codec, status=202)
+            return await self._answering.job_record(record, status=202)
         ended_s = time.monotonic()
         spent = (
             timings.of_call(record, marks, self._clock, ended_s=ended_s)
@@ -205,7 +207,7 @@ class Dispatch:
         )
         self._metrics.ended(record.model, record.state)
         self._metrics.answered(record.model, spent, whole_s=ended_s - call.started_s)
-        return answers.prediction(record, codec, spent, instance=call.path)
+        return await self._answering.prediction(record, spent, instance=call.path)
 
     async def _abandon(self, ask: Ask) -> None:
         """The caller left before the answer: save the work, unless it can be asked for again."""

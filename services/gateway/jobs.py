@@ -1,15 +1,13 @@
 """Jobs that are there already: look, wait, cancel, forget."""
 
 import time
-from collections.abc import Mapping
 
-from services.gateway import answers
+from services.gateway.answering import Answering
 from services.gateway.asgi import Answer, Call
 from services.gateway.pending import Pending
 from services.gateway.pulse import Pulse
 from services.gateway.waiting import Holder
-from services.preprocess.codecs import Codec
-from shared.contract import JobId, ModelKey, Record
+from shared.contract import JobId
 from shared.errors import JobNotFound, JobTerminal
 from shared.queue.jobs import JobQueue
 
@@ -21,13 +19,13 @@ class Jobs:
         self,
         queue: JobQueue,
         *,
-        codecs: Mapping[ModelKey, Codec],
+        answering: Answering,
         pending: Pending,
         holder: Holder,
         pulse: Pulse,
     ) -> None:
         self._queue = queue
-        self._codecs = codecs
+        self._answering = answering
         self._pending = pending
         self._holder = holder
         self._pulse = pulse
@@ -46,7 +44,7 @@ class Jobs:
             if wait_s > 0:
                 until_s = call.started_s + wait_s
                 record = await self._holder.hold(waiter, call, record, until_s=until_s)
-        return self._answer(record)
+        return await self._answering.job_record(record, status=200)
 
     async def cancel(self, job_id: JobId) -> Answer:
         """End a job now.
@@ -58,7 +56,7 @@ class Jobs:
         canceled, record = await self._queue.cancel(job_id)
         if not canceled:
             raise JobTerminal(job_id, record.state)
-        return self._answer(record)
+        return await self._answering.job_record(record, status=200)
 
     async def drop(self, job_id: JobId) -> Answer:
         """Forget a job that has ended.
@@ -69,6 +67,3 @@ class Jobs:
         self._pulse.check()
         await self._queue.drop(job_id)
         return Answer(204, b"")
-
-    def _answer(self, record: Record) -> Answer:
-        return answers.job_record(record, self._codecs.get(record.model), status=200)

@@ -21,6 +21,9 @@ class Codec(Protocol):
     quick: bool
     """A few small inputs take microseconds: the event loop may encode them by itself."""
 
+    foreign: bool
+    """The model's own Python encodes and decodes, which may take long, or never return."""
+
     row_weight: int
     """What each input weighs as tensors; 0 where that depends on the input."""
 

@@ -34,6 +34,7 @@ class CustomCodec:
     """Runs the model's ``encode`` and ``decode``."""
 
     quick = False
+    foreign = True
     row_weight = 0
 
     def __init__(self, spec: ModelSpec) -> None:

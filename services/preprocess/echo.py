@@ -21,6 +21,7 @@ class EchoCodec:
     """Encodes and decodes for a model that answers with its input."""
 
     quick = True
+    foreign = False
     row_weight = 0
 
     def __init__(self, spec: ModelSpec) -> None:

@@ -34,6 +34,7 @@ class ImageCodec:
     """Encodes the pictures and decodes the outputs of one image classifier."""
 
     quick = False
+    foreign = False
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec

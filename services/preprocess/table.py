@@ -34,6 +34,7 @@ class TableCodec:
     """Encodes the rows and decodes the outputs of one model of a table."""
 
     quick = True
+    foreign = False
     row_weight = 0
 
     def __init__(self, spec: ModelSpec) -> None:

@@ -22,6 +22,7 @@ class TextCodec:
     """Encodes the inputs and decodes the outputs of one model of texts."""
 
     quick = True
+    foreign = False
     row_weight = 0
 
     def __init__(self, spec: ModelSpec, tokenizer: TextTokenizer) -> None:

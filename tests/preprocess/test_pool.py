@@ -22,6 +22,7 @@ class Turnstile:
     """
 
     quick = True
+    foreign = False
     row_weight = 0
 
     def __init__(self) -> None:

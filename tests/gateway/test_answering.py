@@ -1,0 +1,98 @@
+"""What is large, or decoded by a model's own Python, is answered without holding up the loop."""
+
+import asyncio
+import json
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from services.gateway.answering import Answering
+from services.gateway.schemas import TimingsMs
+from services.preprocess.codecs import Codec
+from services.preprocess.custom import CustomCodec
+from services.preprocess.echo import EchoCodec
+from shared.contract import ModelKey, Outcome, Record, State, Timings
+from shared.model_spec import AnyInput, Task
+from tests.builders import MODEL, job_id, success
+from tests.specs import classifier, stand_in
+
+SPENT = TimingsMs(0, 0, 0, 0, 0, 0)
+OTHER = ModelKey("other", "1")
+
+
+def record(*outcomes: Outcome, model: ModelKey = MODEL) -> Record:
+    return Record(
+        id=job_id(),
+        state=State.SUCCEEDED,
+        model=model,
+        rows=len(outcomes),
+        succeeded=len(outcomes),
+        failed=0,
+        expired=0,
+        attempt=1,
+        top_k=1,
+        submitted_us=1,
+        begun_us=2,
+        completed_us=3,
+        deadline_us=None,
+        retention_ms=1_000,
+        timings=Timings(),
+        outcomes=outcomes,
+    )
+
+
+def custom(folder: Path, decode: str) -> CustomCodec:
+    python = f"import threading\n\ndef encode(given):\n    return given\n\n{decode}"
+    (folder / "model.py").write_text(python)
+    spec = classifier(task=Task.CUSTOM, backend="python", folder=folder)
+    return CustomCodec(replace(spec, takes=AnyInput()))
+
+
+class Watched(EchoCodec):
+    """Notes which thread decodes."""
+
+    def __init__(self) -> None:
+        super().__init__(stand_in())
+        self.threads: set[int] = set()
+
+    def decode(self, *given: object, **more: object) -> dict[str, object]:
+        self.threads.add(threading.get_ident())
+        return super().decode(*given, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("rows", "on_the_loop"), [(1, True), (5, False)])
+async def test_a_large_answer_is_made_in_a_thread(rows: int, on_the_loop: bool) -> None:
+    codec = Watched()
+    answering = Answering({MODEL: codec})
+
+    made = await answering.prediction(record(*[success(b"x" * 8_000)] * rows), SPENT, instance="/")
+
+    assert len(json.loads(made.body)["outputs"]) == rows
+    assert (codec.threads == {threading.get_ident()}) is on_the_loop
+
+
+async def test_a_decode_of_ones_own_is_run_in_a_thread(
+    tmp_path: Path,
+) -> None:
+    decode = "def decode(outputs):\n    return {'thread': threading.current_thread().name}\n"
+    answering = Answering({MODEL: custom(tmp_path, decode)})
+
+    made = await answering.job_record(record(success()), status=200)
+
+    assert json.loads(made.body)["outputs"] == [{"thread": "decode"}]
+
+
+async def test_a_decode_that_never_returns_costs_its_own_model_alone(tmp_path: Path) -> None:
+    hangs = custom(tmp_path, "def decode(outputs):\n    threading.Event().wait()\n")
+    codecs: dict[ModelKey, Codec] = {MODEL: hangs, OTHER: EchoCodec(stand_in())}
+    answering = Answering(codecs, longest_decode_s=0.2)
+
+    asked = [answering.job_record(record(success()), status=200) for _ in range(6)]
+    hanging = asyncio.gather(*asked, return_exceptions=True)
+    echo = await answering.job_record(record(success(b"x"), model=OTHER), status=200)
+
+    assert json.loads(echo.body)["outputs"] == [{"echo": "x"}]
+    told = f"the decode of model {MODEL} did not return within 0.2 s: it has to be mended"
+    assert [str(one) for one in await hanging] == [told] * 6
