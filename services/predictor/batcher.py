@@ -8,16 +8,21 @@ first delivery in a lane is always in the batch that the lane leads, so nobody s
 with ``k`` others before it leaves with the ``k+1``-th of them, at the latest. First is the oldest;
 among several tenants the turn goes round, fair by tokens. Neighbours in length fill the batch while
 they lower what a real token costs: the padding that they bring is weighed against the forward
-that they save.
+that they save. While somebody waits for answers, bulk fills forwards only so far that the next who
+comes does not wait long: docs/adr/0015.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import inf
+from typing import Final
 
 from services.predictor.cost import CostModel, Extent
 from services.predictor.fair_queue import FairQueue
 from shared.contract import Delivery, EntryId, Lane
+
+_LATELY_S: Final = 1.0
+"""Who came within it is likely to come again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,8 @@ class BatchPolicy:
     linger_s: float = 0.0
     """How long a free device waits for company."""
     bulk_share: float = 0.2
-    """Share of batches led by the bulk lane while interactive work waits."""
+    """Of the device's time, for the bulk lane while interactive work waits; and of
+    ``max_forward_s``, for a forward that bulk fills while interactive work comes in."""
 
 
 class Batcher:
@@ -45,7 +51,8 @@ class Batcher:
         self._cost = cost
         self._ceiling = policy.token_budget
         self._waiting = {Lane.INTERACTIVE: FairQueue(), Lane.BULK: FairQueue()}
-        self._bulk_credit = 0.0
+        self._bulk_credit_s = 0.0
+        self._interactive_at = -inf
 
     def __len__(self) -> int:
         return sum(len(lane) for lane in self._waiting.values())
@@ -80,6 +87,8 @@ class Batcher:
     def add(self, delivery: Delivery, *, now: float) -> None:
         """Let a delivery wait for its batch; one that waits already keeps its place."""
         self._waiting[delivery.lane].add(delivery, now=now)
+        if delivery.lane is Lane.INTERACTIVE:
+            self._interactive_at = now
 
     def discard(self, entries: Collection[EntryId]) -> None:
         """Forget deliveries whose lease was lost."""
@@ -107,9 +116,8 @@ class Batcher:
         due = self.due_at(free_at=free_at)
         if due is None or now < due:
             return []
-        leader_lane = self._leading_lane()
-        batch = self._fill(leader_lane)
-        self._account(leader_lane)
+        batch, extent = self._fill(self._leading_lane(), now=now)
+        self._account(batch, extent)
         self.discard([delivery.entry for delivery in batch])
         return batch
 
@@ -127,40 +135,48 @@ class Batcher:
         """Never so short that most of a forward is its fixed part."""
         return max(self._policy.max_forward_s, 2 * self._cost.fixed_s)
 
+    def _bulk_limit_s(self, *, now: float) -> float:
+        """A forward is not interrupted: who comes next waits for all of it."""
+        if not self._waiting[Lane.INTERACTIVE] and now - self._interactive_at > _LATELY_S:
+            return self._limit_s()
+        slice_s = self._policy.bulk_share * self._policy.max_forward_s
+        return max(slice_s, 2 * self._cost.fixed_s)
+
     def _leading_lane(self) -> Lane:
         if not self._waiting[Lane.BULK]:
             return Lane.INTERACTIVE
         if not self._waiting[Lane.INTERACTIVE]:
             return Lane.BULK
-        credit = self._bulk_credit + self._policy.bulk_share
-        return Lane.BULK if credit >= 1.0 else Lane.INTERACTIVE
+        return Lane.BULK if self._bulk_credit_s > 0 else Lane.INTERACTIVE
 
-    def _account(self, leader: Lane) -> None:
-        """Bulk earns credit with every batch that interactive leads while bulk waits."""
+    def _account(self, batch: Sequence[Delivery], extent: Extent) -> None:
+        """While both lanes wait, bulk earns its share of every forward, and pays for its part."""
         if self._waiting[Lane.BULK] and self._waiting[Lane.INTERACTIVE]:
-            self._bulk_credit += self._policy.bulk_share
-            if leader is Lane.BULK:
-                self._bulk_credit -= 1.0
+            seconds = self._cost.seconds(extent)
+            bulk = sum(one.tokens for one in batch if one.lane is Lane.BULK) / extent.real_tokens
+            credit_s = self._bulk_credit_s + (self._policy.bulk_share - bulk) * seconds
+            self._bulk_credit_s = max(credit_s, -self._limit_s())
 
-    def _fill(self, leader_lane: Lane) -> list[Delivery]:
+    def _fill(self, leader_lane: Lane, *, now: float) -> tuple[list[Delivery], Extent]:
         waiting = {lane: queue.in_order() for lane, queue in self._waiting.items()}
+        limits_s = {Lane.INTERACTIVE: self._limit_s(), Lane.BULK: self._bulk_limit_s(now=now)}
         first = waiting[leader_lane].pop(0)
         batch, extent = [first], self._extent(first)
-        for others in waiting.values():
+        for lane, others in waiting.items():
             if not self._policy.packed:
                 others.sort(key=lambda one: abs(one.longest - first.longest))  # keeps turns in ties
             for delivery in others:
                 if extent.rows >= self._policy.max_rows or extent.tokens >= self._ceiling:
                     break
                 grown = extent.plus(self._extent(delivery))
-                if self._fits(grown) and self._worth_it(extent, grown):
+                if self._fits(grown, limits_s[lane]) and self._worth_it(extent, grown):
                     batch.append(delivery)
                     extent = grown
-        return batch
+        return batch, extent
 
-    def _fits(self, extent: Extent) -> bool:
+    def _fits(self, extent: Extent, limit_s: float) -> bool:
         within = extent.tokens <= self._ceiling and extent.rows <= self._policy.max_rows
-        return within and self._cost.seconds(extent) <= self._limit_s()
+        return within and self._cost.seconds(extent) <= limit_s
 
     def _worth_it(self, extent: Extent, grown: Extent) -> bool:
         """No more device time for each real token than without it, where there is padding.

@@ -54,7 +54,11 @@ class PredictorSettings(FrozenSettings, env_prefix="PENSTOCK_PREDICTOR_"):
         0, ge=0, le=10_000, description="how long a free device waits for company"
     )
     bulk_share: float = Field(
-        0.2, ge=0, le=1, description="part of the device that bulk gets while interactive waits"
+        0.2,
+        ge=0,
+        le=1,
+        description="part of the device that bulk gets while interactive waits, and of "
+        "max_forward_ms that it fills while interactive work comes in",
     )
     read_ahead_ms: int = Field(
         1_000, ge=0, le=60_000, description="work that is leased ahead of the running batch"

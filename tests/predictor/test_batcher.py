@@ -199,21 +199,57 @@ def test_whoever_has_k_older_ones_in_its_lane_leaves_with_the_lane_s_batch_numbe
     assert not waiting
 
 
-@given(st.floats(0, 1), st.integers(1, 200))
-def test_bulk_leads_its_share_of_batches_and_no_more_while_interactive_waits(
-    share: float, batches: int
+@given(
+    st.floats(0, 1),
+    st.lists(st.tuples(st.integers(1, 64), st.integers(1, 64)), min_size=1, max_size=100),
+)
+def test_bulk_has_its_share_of_the_time_and_no_more_while_interactive_waits(
+    share: float, lengths: list[tuple[int, int]]
 ) -> None:
-    batcher = Batcher(
-        policy(token_budget=1, bulk_share=share), Device()
-    )  # every delivery is a batch
-    led_by_bulk = 0
-    for number in range(1, batches + 1):
-        batcher.add(delivery(lane=Lane.BULK), now=0.0)
-        batcher.add(delivery(lane=Lane.INTERACTIVE), now=0.0)
+    device = Device(fixed_ms=20)
+    chosen = policy(max_rows=1, bulk_share=share, max_forward_s=0.2)  # every delivery is a batch
+    batcher = Batcher(chosen, device)
+    longest_s = device.seconds(Extent.of([64], packed=False))
+    spent_s = dict.fromkeys(Lane, 0.0)
+    for bulk, interactive in lengths:
+        batcher.add(delivery(lane=Lane.BULK, longest=bulk), now=0.0)
+        batcher.add(delivery(lane=Lane.INTERACTIVE, longest=interactive), now=0.0)
 
-        led_by_bulk += take(batcher)[0].lane is Lane.BULK
+        (one,) = took = take(batcher)
+        spent_s[one.lane] += device.seconds(extent_of(took))
 
-        assert number * share - 1 - 1e-6 <= led_by_bulk <= number * share + 1e-6
+        fair_s = share * sum(spent_s.values())
+        assert fair_s - longest_s - 1e-6 <= spent_s[Lane.BULK] <= fair_s + longest_s + 1e-6
+
+
+def test_bulk_fills_short_forwards_while_interactive_work_comes_in() -> None:
+    def ten_of_bulk() -> Batcher:
+        bulk = [delivery(lane=Lane.BULK, longest=10) for _ in range(10)]
+        return holding(policy(max_forward_s=0.1, bulk_share=0.4), *bulk, device=Device(1))
+
+    quiet, live = ten_of_bulk(), ten_of_bulk()
+    live.add(delivery(longest=10), now=0.0)
+
+    assert len(take(quiet)) == 9  # 91 ms of 100
+    assert [d.lane for d in take(live)] == [Lane.INTERACTIVE, Lane.BULK, Lane.BULK]  # 31 of 40
+    assert len(live.take(now=0.9, free_at=0.0)) == 3
+    assert len(live.take(now=1.1, free_at=0.0)) == 5, "all that is left"
+
+
+def test_what_bulk_had_before_does_not_starve_it_when_interactive_fills_the_device() -> None:
+    batcher = Batcher(policy(max_forward_s=0.1, bulk_share=0.5), Device(fixed_ms=1))
+    for _ in range(1_000):  # three quarters of each forward are bulk's
+        batcher.add(delivery(longest=10), now=0.0)
+        batcher.add(delivery(3, longest=10, lane=Lane.BULK), now=0.0)
+        assert len(take(batcher)) == 2
+
+    lanes = []
+    for _ in range(20):  # every forward is one's alone
+        batcher.add(delivery(lane=Lane.BULK, longest=60), now=0.0)
+        batcher.add(delivery(longest=60), now=0.0)
+        lanes += [one.lane for one in take(batcher)]
+
+    assert lanes.count(Lane.BULK) >= 8
 
 
 def test_bulk_that_waits_alone_is_not_held_back() -> None:
