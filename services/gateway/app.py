@@ -31,6 +31,7 @@ from services.gateway.pending import Pending
 from services.gateway.preferences import WaitLimits
 from services.gateway.pulse import Pulse
 from services.gateway.replies import ReplyReader
+from services.gateway.routes.docs import docs_routes
 from services.gateway.routes.jobs import job_routes
 from services.gateway.routes.models import model_routes
 from services.gateway.routes.native import NativeRoutes
@@ -134,6 +135,8 @@ class Gateway:
             title="Penstock",
             version=VERSION,
             lifespan=self._lifespan,
+            docs_url=None,  # they are ours: routes/docs.py
+            redoc_url=None,
             redirect_slashes=False,
             telemetry={"tracing": False, "metrics": False, "logs": False},  # we have our own
         )
@@ -219,6 +222,7 @@ class Gateway:
         max_inputs = self._settings.max_inputs
         return (
             page_routes(),
+            docs_routes(),
             job_routes(self._jobs, longest_wait_s=self._waits.longest_s),
             model_routes(self._catalogue, self._admission, self._dispatch, max_inputs=max_inputs),
             single_routes(self._catalogue, self._admission, self._dispatch, max_inputs=max_inputs),

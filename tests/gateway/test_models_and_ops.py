@@ -85,11 +85,18 @@ async def test_the_queue_gauges_come_from_redis(client: httpx.AsyncClient) -> No
     assert await gauge(client, "penstock_queue_tokens") == before + 5
 
 
-async def test_the_docs_are_there(client: httpx.AsyncClient) -> None:
-    answer = await client.get("/docs")
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+async def test_the_docs_have_their_files_here(client: httpx.AsyncClient, page: str) -> None:
+    answer = await client.get(page)
+    files = re.findall(r'(?:src|href|spec-url)="(.+?)"', answer.text)
+    answers = [await client.get(file) for file in files]
 
-    assert answer.status_code == 200
-    assert "/openapi.json" in answer.text
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-cache")
+    assert "openapi.json" in answer.text
+    assert {file.split("/")[0] for file in files} <= {"docs", "openapi.json"}
+    assert {file.status_code for file in answers} == {200}
+    kept = {file.headers.get("cache-control") for file in answers if "/docs/" in file.url.path}
+    assert kept == {"max-age=86400"}
 
 
 async def gauge(client: httpx.AsyncClient, name: str) -> float:

@@ -20,6 +20,7 @@ NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
 FLAGS: Final = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
     *("--no-first-run", "--no-proxy-server", "--disable-background-networking"),
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # no internet, wherever it runs
     "--remote-debugging-pipe",
 )
 

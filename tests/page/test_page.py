@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request
 
 from services.gateway.routes.page import page_routes
 from tests.local.run import address_in, running
-from tests.page.chromium import Chromium, running_chromium
+from tests.page.chromium import Chromium
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -109,25 +109,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert run.interrupt() == 0
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Chromium"]:
-    with running_chromium(tmp_path_factory.mktemp("chromium")) as browser:
-        yield browser
-
-
-@pytest.fixture
-def tab(chromium: "Chromium") -> Iterator["Chromium"]:
-    """Nothing that a test does may upset the page: no exception, nothing that the policy stops."""
-    yield chromium
-    assert chromium.complaints == []
-
-
-def visit(tab: "Chromium", address: str, model: str, **size: int) -> None:
+def visit(tab: Chromium, address: str, model: str, **size: int) -> None:
     tab.open(f"{address}/#try={model}", **size)
     tab.wait(f"document.querySelector('#model').value === '{model}'")
 
 
-def predicted(tab: "Chromium") -> list[str]:
+def predicted(tab: Chromium) -> list[str]:
     """The labels, best first."""
     tab.click("#predict")
     tab.wait(ANSWERED)
@@ -135,7 +122,7 @@ def predicted(tab: "Chromium") -> list[str]:
 
 
 @pytest.mark.slow
-def test_what_runs_is_shown(tab: "Chromium", service: str) -> None:
+def test_what_runs_is_shown(tab: Chromium, service: str) -> None:
     tab.open(service)
     tab.wait("document.querySelectorAll('#predictors tr').length === 3")
 
@@ -148,7 +135,7 @@ def test_what_runs_is_shown(tab: "Chromium", service: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_text_is_typed(tab: "Chromium", service: str) -> None:
+def test_a_text_is_typed(tab: Chromium, service: str) -> None:
     visit(tab, service, "nsmc-sentiment")
     sample = predicted(tab)
     tab.fill("textarea", "지루하고 뻔한 이야기, 돈이 아깝다")
@@ -160,7 +147,7 @@ def test_a_text_is_typed(tab: "Chromium", service: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_row_is_filled(tab: "Chromium", service: str) -> None:
+def test_a_row_is_filled(tab: Chromium, service: str) -> None:
     visit(tab, service, "iris-svm")
     sample = predicted(tab)
     for at, value in enumerate(("6.9", "3.1", "5.9", "2.3"), start=1):
@@ -171,7 +158,7 @@ def test_a_row_is_filled(tab: "Chromium", service: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_sample_picture_is_sent_as_it_is(tab: "Chromium", service: str) -> None:
+def test_the_sample_picture_is_sent_as_it_is(tab: Chromium, service: str) -> None:
     visit(tab, service, "mnist-digits")
 
     labels = predicted(tab)
@@ -180,7 +167,7 @@ def test_the_sample_picture_is_sent_as_it_is(tab: "Chromium", service: str) -> N
 
 
 @pytest.mark.slow
-def test_a_digit_is_drawn_with_the_mouse(tab: "Chromium", service: str) -> None:
+def test_a_digit_is_drawn_with_the_mouse(tab: Chromium, service: str) -> None:
     visit(tab, service, "mnist-digits")
     x, y = tab.middle_of("canvas")
     tab.drag((x, y - 60), *((x, y + dy) for dy in range(-50, 60, 10)))
@@ -189,7 +176,7 @@ def test_a_digit_is_drawn_with_the_mouse(tab: "Chromium", service: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_digit_is_drawn_with_a_finger(tab: "Chromium", service: str) -> None:
+def test_a_digit_is_drawn_with_a_finger(tab: Chromium, service: str) -> None:
     visit(tab, service, "mnist-digits", width=390, height=844)
     x, y = tab.middle_of("canvas")
     scrolled = tab.js("scrollY")
@@ -200,7 +187,7 @@ def test_a_digit_is_drawn_with_a_finger(tab: "Chromium", service: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_picture_is_dropped(tab: "Chromium", service: str) -> None:
+def test_a_picture_is_dropped(tab: Chromium, service: str) -> None:
     visit(tab, service, "mnist-digits")
     tab.click(".clear")
     tab.drop(SEVEN, "canvas")
@@ -211,7 +198,7 @@ def test_a_picture_is_dropped(tab: "Chromium", service: str) -> None:
 
 @pytest.mark.slow
 def test_a_file_that_is_no_picture_is_refused_in_words(
-    tab: "Chromium", service: str, tmp_path: Path
+    tab: Chromium, service: str, tmp_path: Path
 ) -> None:
     (tmp_path / "broken.png").write_bytes(SEVEN.read_bytes()[:10])
     visit(tab, service, "mnist-digits")
@@ -229,7 +216,7 @@ def test_a_file_that_is_no_picture_is_refused_in_words(
 
 @pytest.mark.slow
 def test_what_is_not_done_in_time_is_shown_as_a_job_and_waited_for(
-    tab: "Chromium", service: str
+    tab: Chromium, service: str
 ) -> None:
     visit(tab, service, "nsmc-sentiment")
     tab.js(
@@ -244,7 +231,7 @@ def test_what_is_not_done_in_time_is_shown_as_a_job_and_waited_for(
 
 
 @pytest.mark.slow
-def test_a_gateway_that_is_away_is_said_and_asked_again(tab: "Chromium", service: str) -> None:
+def test_a_gateway_that_is_away_is_said_and_asked_again(tab: Chromium, service: str) -> None:
     reach = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
     visit(tab, service, "nsmc-sentiment")
     tab.do("Network.emulateNetworkConditions", offline=True, **reach)
@@ -262,7 +249,7 @@ def test_a_gateway_that_is_away_is_said_and_asked_again(tab: "Chromium", service
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["nsmc-sentiment", "iris-svm", "mnist-digits"])
-def test_a_phone_scrolls_down_only(tab: "Chromium", service: str, model: str) -> None:
+def test_a_phone_scrolls_down_only(tab: Chromium, service: str, model: str) -> None:
     visit(tab, service, model, width=360, height=740)
     predicted(tab)
 
@@ -326,9 +313,7 @@ def stranger() -> Iterator[tuple[str, list[bytes]]]:
     thread.join()
 
 
-def test_what_comes_from_outside_is_text(
-    tab: "Chromium", stranger: tuple[str, list[bytes]]
-) -> None:
+def test_what_comes_from_outside_is_text(tab: Chromium, stranger: tuple[str, list[bytes]]) -> None:
     address, sent = stranger
     tab.open(address)
     tab.wait("document.querySelector('#models td')")
@@ -344,7 +329,7 @@ def test_what_comes_from_outside_is_text(
 
 
 def test_what_nobody_serves_is_plain_to_see(
-    tab: "Chromium", stranger: tuple[str, list[bytes]]
+    tab: Chromium, stranger: tuple[str, list[bytes]]
 ) -> None:
     tab.open(stranger[0])
     tab.wait("document.querySelector('#models td')")
@@ -361,7 +346,7 @@ def test_what_nobody_serves_is_plain_to_see(
 
 
 def test_what_cannot_be_sent_is_said_before_it_is(
-    tab: "Chromium", stranger: tuple[str, list[bytes]]
+    tab: Chromium, stranger: tuple[str, list[bytes]]
 ) -> None:
     address, sent = stranger
     tab.open(address)

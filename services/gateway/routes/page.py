@@ -3,7 +3,7 @@
 What it shows, it asks of the other routes itself; nothing here knows models or the queue.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import resources
 from typing import Final
 
@@ -30,12 +30,16 @@ def page_routes() -> APIRouter:
     folder = resources.files("services.gateway") / "page"
     for path, (name, media) in _FILES.items():
         file = (folder / name).read_bytes()
-        router.add_api_route(path, _serving(file, media), methods=["GET", "HEAD"])
+        router.add_api_route(path, serving(file, media, _HEADERS), methods=["GET", "HEAD"])
     return router
 
 
-def _serving(file: bytes, media: str) -> Callable[[], Awaitable[Response]]:
+def serving(
+    file: bytes, media: str, headers: Mapping[str, str]
+) -> Callable[[], Awaitable[Response]]:
+    """An endpoint that answers with a file from memory."""
+
     async def serve() -> Response:
-        return Response(file, headers=_HEADERS, media_type=media)
+        return Response(file, headers=headers, media_type=media)
 
     return serve
