@@ -22,7 +22,8 @@ PART: Final = "image"
 """The name of a picture in a form."""
 
 _PARAMETERS: Final = ("top_k", "truncate")
-_FIELDS: Final = ("model", "version", "deadline_ms", "lane", *_PARAMETERS)
+FIELDS: Final = ("model", "version", "deadline_ms", "lane", *_PARAMETERS)
+"""What a form may have besides files."""
 _LONGEST_FIELD_BYTES: Final = 1_024
 _PIECE_BYTES: Final = 256 * 1024
 _HALF_PAIR: Final = re.compile(
@@ -117,7 +118,7 @@ async def _read_form(raw: bytes, content_type: bytes, *, max_inputs: int) -> Bod
         Headers({"content-type": content_type.decode("latin-1")}),
         whole(),
         max_files=max_inputs,
-        max_fields=len(_FIELDS),
+        max_fields=len(FIELDS),
         max_part_size=_LONGEST_FIELD_BYTES,
     )
     try:
@@ -136,12 +137,12 @@ def _fields(form: FormData) -> PredictBody:
         if isinstance(value, UploadFile):
             known = name == PART
         else:
-            known = name in _FIELDS
+            known = name in FIELDS
             fields[name] = value
         if not known:
             raise InvalidRequest(
                 f"form has a part named {name[:64]!r}: send files as {PART}, and with them "
-                f"{', '.join(_FIELDS)} if you like"
+                f"{', '.join(FIELDS)} if you like"
             )
     parameters = {name: fields.pop(name) for name in _PARAMETERS if name in fields}
     try:

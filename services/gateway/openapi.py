@@ -13,10 +13,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from services.gateway import schemas
-from services.gateway.bodies import FORM, PART, PICTURES
+from services.gateway.bodies import FIELDS, FORM, PART, PICTURES
 from services.gateway.schemas import (
     DEADLINE_LIMIT_MS,
-    TOP_K_LIMIT,
     JobRecord,
     LabelAnswer,
     PredictBody,
@@ -35,6 +34,19 @@ A synchronous request is a job, too: when its wait runs out the answer is 202 wi
 `Idempotency-Key` makes a POST safe to repeat. Every error is RFC 9457 problem+json.
 """
 
+_TAGS: Final = {
+    "predictions": "Ask, and wait for the answer",
+    "jobs": "Ask, and fetch the answer later",
+    "models": "What can be asked",
+    "one model": "The short routes of a service with one model; they are the default model's",
+    "management": "What is served",
+    "operations": "For probes, Prometheus and people who look",
+}
+_PARAMETERS: Final = {
+    "name": "of a model, as `/models` has it",
+    "version": "of the model, as `/models/{name}` has it",
+    "id": "of the job, a UUID",
+}
 _STRUCTS: Final = (
     *(schemas.PredictBody, schemas.Prediction, schemas.JobRecord, schemas.ProblemBody),
     *(schemas.ModelInfo, schemas.ModelList, schemas.Labels, schemas.Health, schemas.Readiness),
@@ -107,11 +119,13 @@ def _complete(document: Json, bodies: Bodies) -> Json:
     for path in document["paths"].values():
         for operation in path.values():
             _drop_framework_validation(operation)
+            _say_what_it_is(operation)
     change = document["paths"]["/models/{name}/serving"]["put"]
     change["requestBody"] = {"required": True, "content": _content(Serving, "application/json")}
     for path, operations in _raw_paths(_media(bodies)).items():
         document["paths"][path] = operations | document["paths"].get(path, {})
     document["components"] = {"schemas": _components(bodies)}
+    document["tags"] = [{"name": name, "description": told} for name, told in _TAGS.items()]
     return document
 
 
@@ -122,11 +136,18 @@ def _drop_framework_validation(operation: Json) -> None:
         del operation["responses"]["422"]
 
 
+def _say_what_it_is(operation: Json) -> None:
+    """FastAPI's summary is the function's name; what it does is in its docstring."""
+    operation["summary"] = operation.pop("description").removesuffix(".")
+    for parameter in operation.get("parameters", ()):
+        parameter.setdefault("description", _PARAMETERS.get(parameter["name"]))
+
+
 def _components(bodies: Bodies) -> Json:
     _, components = msgspec.json.schema_components(_STRUCTS, ref_template=_REF + "{name}")
     body = components["PredictBody"]
     for name in ("inputs", "data"):
-        body["properties"][name] = _inputs(bodies)
+        body["properties"][name] |= _inputs(bodies)
     body["oneOf"] = [{"required": ["inputs"]}, {"required": ["data"]}]
     body["examples"] = [{"inputs": "what a film"}, {"inputs": ["one", "two"]}]
     return components
@@ -227,12 +248,10 @@ def _media(bodies: Bodies) -> Json:
     if ImageInput not in bodies.takes:
         return json
     file = {"type": "string", "format": "binary"}
-    parts = {
-        PART: _list_of(file, bodies.max_inputs),
-        "top_k": {"type": "integer", "minimum": 1, "maximum": TOP_K_LIMIT},
-        "model": {"type": "string"},
-        "version": {"type": "string"},
-    }
+    files = {"description": "the pictures", **_list_of(file, bodies.max_inputs)}
+    _, known = msgspec.json.schema_components((PredictBody,))
+    fields = known["PredictBody"]["properties"] | known["Parameters"]["properties"]
+    parts = {PART: files, **{name: fields[name] for name in FIELDS}}
     form = {"type": "object", "properties": parts, "required": [PART]}
     return {
         **json,
@@ -244,7 +263,8 @@ def _media(bodies: Bodies) -> Json:
 def _response(status: int, answer: Any, *, media: str = "application/json") -> Json:
     headers = {"X-Request-Id": _text("the caller's, or one that was made")}
     if status in _RETRY:
-        headers["Retry-After"] = {"schema": {"type": "integer", "minimum": 1}}
+        schema = {"type": "integer", "minimum": 1}
+        headers["Retry-After"] = {"description": "seconds", "schema": schema}
     if status == 202:
         headers["Location"] = _text("where the job is")
     response: Json = {"description": _MEANINGS[status], "headers": headers}
@@ -263,7 +283,13 @@ def _text(description: str) -> Json:
 
 
 def _path_parameter(name: str) -> Json:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": _PARAMETERS[name],
+        "schema": {"type": "string"},
+    }
 
 
 def _header(name: str, description: str, schema: Json | None = None) -> Json:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -170,6 +171,30 @@ def test_the_document_describes_every_kind(client: httpx.Client) -> None:
     assert set(body) == {"application/json", "image/png", "image/jpeg", "multipart/form-data"}
     forms = document["components"]["schemas"]["PredictBody"]["properties"]["inputs"]["anyOf"]
     assert {form["type"] for form in forms} == {"string", "array", "object"}
+
+
+def test_every_name_in_the_document_is_described(client: httpx.Client) -> None:
+    document = client.get("/openapi.json").json()
+
+    operations = [one for methods in document["paths"].values() for one in methods.values()]
+    tags = [tag["name"] for tag in document["tags"]]
+    assert list(undescribed(document)) == []
+    assert set(tags) == {tag for operation in operations for tag in operation["tags"]}
+    assert tags[0] == "predictions"
+
+
+def undescribed(part: Any, path: str = "") -> Iterator[str]:
+    """Fields, headers and parameters of which nothing is said."""
+    if isinstance(part, list):
+        part = dict(enumerate(part))
+    if not isinstance(part, dict):
+        return
+    named = [*part.get("properties", {}).items(), *part.get("headers", {}).items()]
+    if isinstance(part.get("parameters"), list):
+        named += [(one["name"], one) for one in part["parameters"]]
+    yield from (f"{path}/{name}" for name, one in named if not one.get("description"))
+    for name, value in part.items():
+        yield from undescribed(value, f"{path}/{name}")
 
 
 def test_the_short_routes_are_of_the_default_model(client: httpx.Client) -> None:
