@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
@@ -29,6 +29,27 @@ ENGINE: Final = shlex.split(os.environ.get("ENGINE", "docker"))
 ADDRESS: Final = f"http://127.0.0.1:{os.environ.get('PORT', '8000')}"
 TEXTS: Final = ("정말 재미있는 영화예요", "시간이 아까운 영화", "배우들의 연기가 훌륭하다")
 PREDICTORS, GATEWAYS = 3, 2
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One input for one kind of model, and the label that must come back."""
+
+    name: str
+    model: str
+    sent: dict[str, Any]
+    label: str
+
+    def label_is_right(self, told: dict[str, Any]) -> bool:
+        return bool(told["outputs"][0]["label"] == self.label)
+
+
+SEVEN: Final = (ROOT / "models" / "mnist-digits" / "sample.png").read_bytes()
+KINDS: Final = (
+    Kind("text", "nsmc-sentiment", {"json": {"inputs": TEXTS[0]}}, "positive"),
+    Kind("picture", "mnist-digits", {"files": {"image": SEVEN}}, "7"),
+    Kind("row", "iris-svm", {"json": {"inputs": [5.1, 3.5, 1.4, 0.2]}}, "setosa"),
+)
 
 
 def run(*words: str) -> str:
@@ -62,34 +83,38 @@ class Load:
 
     client: httpx.AsyncClient
     answers: Counter[str] = field(default_factory=Counter)
-    accepted: set[str] = field(default_factory=set)
+    accepted: dict[str, Kind] = field(default_factory=dict)
 
-    async def ask(self, path: str, *, keyed: bool) -> None:
+    async def ask(self, kind: Kind, route: str, *, keyed: bool) -> None:
         headers = {"Idempotency-Key": str(uuid.uuid4())} if keyed else {}
-        body = {"inputs": TEXTS[int(time.monotonic() * 1e3) % len(TEXTS)]}
-        kind = f"{path}{' keyed' if keyed else ''}"
+        path = f"/models/{kind.model}/{route}"
+        asked = f"{kind.name} {route}{' keyed' if keyed else ''}"
         try:
-            answer = await self.client.post(path, json=body, headers=headers)
+            answer = await self.client.post(path, headers=headers, **kind.sent)
         except httpx.HTTPError as error:
-            self.answers[f"{kind} {type(error).__name__}"] += 1
+            self.answers[f"{asked} {type(error).__name__}"] += 1
             return
         told = answer.json()
-        self.answers[f"{kind} {answer.status_code} {told.get('code', '')}".strip()] += 1
+        self.answers[f"{asked} {answer.status_code} {told.get('code', '')}".strip()] += 1
+        if answer.status_code == httpx.codes.OK:
+            assert kind.label_is_right(told), told
         if answer.status_code == httpx.codes.ACCEPTED:
-            self.accepted.add(told["id"])
+            self.accepted[told["id"]] = kind
         if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
             await asyncio.sleep(0.05)
 
-    async def keep_asking(self, path: str, *, keyed: bool) -> None:
+    async def keep_asking(self, kind: Kind, route: str, *, keyed: bool) -> None:
         while True:
-            await self.ask(path, keyed=keyed)
+            await self.ask(kind, route, keyed=keyed)
 
-    async def states(self) -> Counter[str]:
-        """How every accepted job has ended."""
+    async def states(self, kind: Kind) -> Counter[str]:
+        """How every accepted job of a kind has ended."""
         ended: Counter[str] = Counter()
-        for job in sorted(self.accepted):
-            answer = await self.client.get(f"/jobs/{job}", params={"wait": "60"})
-            ended[answer.json().get("state", str(answer.status_code))] += 1
+        for job in [job for job, its_kind in self.accepted.items() if its_kind is kind]:
+            told = (await self.client.get(f"/jobs/{job}", params={"wait": "60"})).json()
+            state = told.get("state", told.get("code"))
+            wrong = state == "succeeded" and not kind.label_is_right(told)
+            ended["wrong" if wrong else state] += 1
         return ended
 
 
@@ -110,12 +135,13 @@ async def ready(client: httpx.AsyncClient, *, predictors: int, within_s: float =
 
 
 async def answered(client: httpx.AsyncClient) -> float:
-    """Until a prediction is answered again; how long that took."""
+    """Until every kind is predicted again; how long that took."""
     began_s = time.monotonic()
-    status: int | None = None
-    while status != httpx.codes.OK:
-        with suppress(httpx.HTTPError):
-            status = (await client.get("/models/nsmc-sentiment/test")).status_code
+    for kind in KINDS:
+        status: int | None = None
+        while status != httpx.codes.OK:
+            with suppress(httpx.HTTPError):
+                status = (await client.get(f"/models/{kind.model}/test")).status_code
     return time.monotonic() - began_s
 
 
@@ -156,16 +182,21 @@ def kill_and_start(name: str) -> None:
 async def under_load(load: Load, what: str, fault: Callable[[], None]) -> None:
     """Some seconds of load with a fault after the first; what the callers saw of it."""
     before = load.answers.copy()
-    clients = [("/predict", True)] * 4 + [("/predict", False)] * 2 + [("/jobs", True)]
-    tasks = [asyncio.create_task(load.keep_asking(path, keyed=keyed)) for path, keyed in clients]
+    clients = [("predict", True)] * 2 + [("predict", False), ("jobs", True)]
+    tasks = [
+        asyncio.create_task(load.keep_asking(kind, route, keyed=keyed))
+        for kind in KINDS
+        for route, keyed in clients
+    ]
     await asyncio.sleep(1)
     await asyncio.to_thread(fault)
     recovery_s = await answered(load.client)
     await asyncio.sleep(4)
     for task in tasks:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    say(f"{what}: a prediction again {recovery_s:.1f} s later")
+    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
+    say(f"{what}: every kind again {recovery_s:.1f} s later")
     for answer, count in sorted((load.answers - before).items()):
         print(f"           {count:6} {answer}")
 
@@ -178,11 +209,13 @@ async def break_everything_once(client: httpx.AsyncClient) -> None:
         await under_load(load, f"a {service} killed", partial(kill, name))
         engine("start", name)
         await ready(client, predictors=PREDICTORS)
-    (name,) = containers("redis")
-    await under_load(load, "Redis away for 3 s", partial(kill_and_start, name))
-    states = await load.states()
-    say(f"{len(load.accepted)} jobs accepted: {dict(states)}")
-    assert set(states) == {"succeeded"}
+    for service in ("preprocess", "redis"):  # the only one of each
+        (name,) = containers(service)
+        await under_load(load, f"{service} away for 3 s", partial(kill_and_start, name))
+    for kind in KINDS:
+        states = await load.states(kind)
+        say(f"{states.total()} jobs of a {kind.name} accepted: {dict(states)}")
+        assert set(states) == {"succeeded"}
 
 
 async def main() -> None:
@@ -193,6 +226,7 @@ async def main() -> None:
     compose("up", "--detach", "--force-recreate")
     async with httpx.AsyncClient(base_url=ADDRESS, timeout=150) as client:
         say(f"ready after {await ready(client, predictors=PREDICTORS):.1f} s")
+        await answered(client)
         look_at_the_images()
         await look_at_the_answers(client)
         await break_everything_once(client)
