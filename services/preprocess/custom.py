@@ -38,7 +38,7 @@ class CustomCodec:
     row_weight = 0
 
     def __init__(self, spec: ModelSpec) -> None:
-        module = load_own_python(spec, "encode", "decode")
+        module = load_own_python(spec, "encode", "decode", owner=self)
         self._encode_one = module.encode
         self._decode_one = module.decode
         self._cost = spec.cost

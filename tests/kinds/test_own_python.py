@@ -20,15 +20,25 @@ sample = [1, 2]
 table = {features = ["a", "b"]}
 """
 SUMS = """
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Model:
+    limit: float
+
+
 def load(folder):
-    return 10
+    return Model(10)
 
 
-def predict(model, batch):
+def predict(model: Model, batch):
     assert batch.shape[1:] == (2,), batch.shape
     if (batch > 1e6).any():
         raise RuntimeError("that is too much")
-    return [[model - row.sum(), row.sum() - model] for row in batch]
+    return [[model.limit - row.sum(), row.sum() - model.limit] for row in batch]
 """
 
 
