@@ -1,11 +1,11 @@
 """Cut the inputs of a request into chunks, and say where each input went.
 
-Pure. Rows are sorted by length first, so that a chunk holds rows of like length and pads
-little; a chunk is never more than a predictor's micro-batch takes, for predictors merge
+Pure. A chunk holds rows with like columns, and of like length, so that it pads little: rows are
+sorted by length first. It is never more than a predictor's micro-batch takes, for predictors merge
 chunks and do not split them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from services.preprocess.encoded import Encoded, rows_of
@@ -24,9 +24,10 @@ def chunks_of(
     A row longer than ``chunk_tokens`` is a chunk by itself. Rejected inputs are in the
     layout only; it is None where the rows are one chunk in input order, none rejected.
     """
-    rows = [(index, row) for index, row in enumerate(encoded) if isinstance(row, Encoded)]
-    rows.sort(key=_tokens)  # stable: equal lengths stay in input order
-    cuts = list(_cuts(rows, chunk_tokens=chunk_tokens, chunk_rows=chunk_rows))
+    cuts: list[list[_Row]] = []
+    for rows in _alike((i, row) for i, row in enumerate(encoded) if isinstance(row, Encoded)):
+        rows.sort(key=_tokens)  # stable: equal lengths stay in input order
+        cuts += _cuts(rows, chunk_tokens=chunk_tokens, chunk_rows=chunk_rows)
     layout = Layout(
         chunks=tuple([tuple([index for index, _ in cut]) for cut in cuts]),
         rejected=tuple(
@@ -52,6 +53,15 @@ def raw_chunks(
     ]
     alone = len(chunks) == 1
     return tuple(chunks), None if alone else Layout(tuple((n,) for n in range(len(chunks))))
+
+
+def _alike(rows: Iterable[_Row]) -> Iterable[list[_Row]]:
+    """Rows whose columns can be laid end to end; all of them, but for some of a custom model's."""
+    found: dict[Any, list[_Row]] = {}
+    for row in rows:
+        kind = tuple([(column.name, column.dtype, column.inner) for column in row[1].columns])
+        found.setdefault(kind, []).append(row)
+    return found.values()
 
 
 def _tokens(row: _Row) -> int:

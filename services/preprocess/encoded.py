@@ -15,13 +15,14 @@ class Encoded(msgspec.Struct, frozen=True):
     """One input, ready for the queue."""
 
     columns: tuple[Column, ...]
-    """Each with this one row; every input of a model has the same columns."""
+    """Each with this one row. Inputs of a model have the same columns, unless its own Python makes
+    others."""
     tokens: int
     """What the row costs the queue: its tokens, special ones included, or its weight."""
 
 
 def rows_of(encoded: Sequence[Encoded]) -> Rows:
-    """The tensors of a chunk, row ``i`` of every column being ``encoded[i]``."""
+    """The tensors of a chunk, row ``i`` of every column being ``encoded[i]``; columns are alike."""
     if len(encoded) == 1:
         return Rows(encoded[0].columns)
     by_column = zip(*(row.columns for row in encoded), strict=True)

@@ -1,7 +1,9 @@
 """The example of docs/your-own-python.md, as it stands there, and Python that misbehaves."""
 
 import re
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -41,6 +43,38 @@ def predict(model: Model, batch):
     return [[model.limit - row.sum(), row.sum() - model.limit] for row in batch]
 """
 
+STACKS = """
+import time
+
+
+def load(folder):
+    return {"refused": 0}
+
+
+def encode(given):
+    if given == "slow":
+        return {"slow": [1]}
+    return {"x": given}
+
+
+def predict(model, batch):
+    import numpy as np
+
+    if len({(name, a.shape, a.dtype.str) for row in batch for name, a in row.items()}) > 1:
+        model["refused"] += 1
+        raise ValueError("these cannot be stacked")
+    if "slow" in batch[0]:
+        time.sleep(0.5)
+        return [{"sum": 0, "refused": 0} for _ in batch]
+    summed = np.stack([row["x"] for row in batch]).reshape(len(batch), -1).sum(axis=1)
+    return [{"sum": one, "refused": model["refused"]} for one in summed]
+
+
+def decode(outputs):
+    return outputs
+"""
+MIXED = [[1, 2], [3, 4], [5, 6.5], [[1], [2]], [7, 8, 9], [10, 20]]
+
 
 def part_of(document: str, language: str) -> str:
     found = re.search(rf"^```{language}\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
@@ -55,6 +89,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     for name, toml, python in (
         ("word-lengths", part_of(document, "toml"), part_of(document, "python")),
         ("sums", TABLE, SUMS),
+        ("stacks", 'task = "custom"\nbackend = "python"\nsample = [1, 2]\n', STACKS),
     ):
         (folder / "models" / name / "1").mkdir(parents=True)
         (folder / "models" / name / "model.toml").write_text(toml)
@@ -94,6 +129,29 @@ def test_a_row_that_the_model_raises_on_fails_alone(client: httpx.Client) -> Non
     assert [first["label"], third["label"], last["label"]] == ["small", "large", "small"]
     assert raised["error"]["code"] == "prediction_failed"
     assert "that is too much" in raised["error"]["detail"]
+
+
+def test_rows_of_a_request_that_cannot_be_stacked_are_computed_apart(client: httpx.Client) -> None:
+    answer = client.post("/models/stacks/predict", json={"inputs": MIXED})
+
+    assert [row.get("sum") for row in answer.json()["outputs"]] == [3, 7, 11.5, 3, 24, 30]
+
+
+def test_requests_that_cannot_be_stacked_cost_each_other_no_answer(client: httpx.Client) -> None:
+    """They meet in one batch, behind a slow one; the model refuses it whole."""
+
+    def ask(given: object) -> httpx.Response:
+        return client.post("/models/stacks/predict", json={"inputs": [given]})
+
+    with ThreadPoolExecutor(2 * len(MIXED) + 1) as callers:
+        slow = callers.submit(ask, "slow")
+        time.sleep(0.1)
+        answers = list(callers.map(ask, MIXED + MIXED))
+        slow.result()
+
+    outputs = [answer.json()["outputs"][0] for answer in answers]
+    assert [row.get("sum") for row in outputs] == [3, 7, 11.5, 3, 24, 30] * 2
+    assert max(row["refused"] for row in outputs) > 0, "they did meet"
 
 
 @pytest.mark.parametrize(

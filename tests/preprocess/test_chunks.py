@@ -68,6 +68,34 @@ def test_rows_go_by_length_and_equal_lengths_by_input(
     assert sum(chunk.tokens for chunk in chunks) == sum(n for n, _ in wanted)
 
 
+@given(
+    kinds=st.lists(st.sampled_from(["<i4 ids", "<i8 ids", "<i8 wide", "two columns"]), max_size=20)
+)
+def test_rows_whose_columns_differ_are_never_in_one_chunk(kinds: list[str]) -> None:
+    encoded = [of_kind(kind) for kind in kinds]
+
+    chunks, layout = chunks_of(encoded, chunk_tokens=1_000, chunk_rows=1_000)
+
+    places = layout.chunks if layout else (tuple(range(len(kinds))),)[: len(chunks)]
+    assert len(chunks) == len(set(kinds))
+    for chunk, place in zip(chunks, places, strict=True):
+        assert {kinds[index] for index in place} == {kinds[place[0]]}
+        assert decode_rows(chunk.payload) == rows_of([encoded[index] for index in place])
+
+
+def of_kind(kind: str) -> Encoded:
+    columns = {
+        "<i4 ids": (Column("ids", "<i4", (2,), (), bytes(8)),),
+        "<i8 ids": (Column("ids", "<i8", (1,), (), bytes(8)),),
+        "<i8 wide": (Column("ids", "<i8", (1,), (2,), bytes(16)),),
+        "two columns": (
+            Column("ids", "<i8", (1,), (), bytes(8)),
+            Column("types", "|u1", (1,), (), bytes(1)),
+        ),
+    }[kind]
+    return Encoded(columns, columns[0].lengths[0])
+
+
 def test_one_input_needs_no_layout() -> None:
     (chunk,), layout = chunks_of([row(5)], chunk_tokens=512, chunk_rows=32)
 
