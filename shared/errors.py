@@ -273,9 +273,9 @@ class DeadLettered(PredictionFailed):
 
     code = "dead_lettered"
 
-    def __init__(self, attempts: int) -> None:
+    def __init__(self, attempts: int, *, worker: str) -> None:
         super().__init__(
-            f"the predictor died {attempts} times on this input; it is in the dead letters"
+            f"the {worker} died {attempts} times on this input; it is in the dead letters"
         )
 
 

@@ -35,10 +35,11 @@ end
 local function give_up(d, job, c)
   read(job, unpack(ENDING))
   local row = open_rows(d, c)[1]
+  local kind = d.lane == 'raw' and 'preprocess worker' or 'predictor'
   redis.call('HSET', prefix .. 'outcomes:' .. d.job, d.chunk .. '.' .. row, blob(request.given_up))
   redis.call('XADD', prefix .. 'dead:' .. request.model:match('^(.*)@'), 'MAXLEN', '~', DEAD_CAP, '*',
              'job', d.job, 'chunk', d.chunk, 'row', row, 'model', request.model, 'attempts', c.attempt,
-             'worker', c.worker, 'reason', 'the predictor died on every attempt')
+             'worker', c.worker, 'reason', 'the ' .. kind .. ' died on every attempt')
   c.open = c.open - 1
   c.tries = 0
   set(job, 'c' .. d.chunk, format_chunk(c))

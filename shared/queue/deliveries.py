@@ -181,7 +181,8 @@ class DeliveryQueue:
     async def begin(self, deliveries: Sequence[Delivery], *, alone: bool = False) -> BeginAnswer:
         """Begin deliveries just before their forward; see ``begin.lua`` for every case."""
         blobs = Blobs()
-        given_up = Failure.of(DeadLettered(self._tries_limit))
+        kind = "preprocess worker" if Lane.RAW in self._lanes else "predictor"
+        given_up = Failure.of(DeadLettered(self._tries_limit, worker=kind))
         answers, interactive, bulk, workers, expired, given_up_rows = await self._begin(
             self._redis,
             blobs,

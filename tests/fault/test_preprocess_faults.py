@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from shared import keys
-from shared.contract import JobId, Lane, State
+from shared.contract import Failure, JobId, Lane, State
 from shared.queue.connection import connect
 from tests.clients import QueueClient, echoes
 from tests.fault.cluster import LEASE_S, READY_WITHIN_S, SLACK_S, Cluster
 from tests.fault.conftest import ConnectTo, StartCluster
 from tests.fault.load import Connection, Load
-from tests.fault.test_predictor_faults import assert_nothing_is_left
+from tests.fault.test_predictor_faults import assert_nothing_is_left, dead_letters
 from tests.fault.test_service_faults import assert_all_accepted_ended_once
 
 pytestmark = pytest.mark.timeout(180)  # a bound for hanging, not for speed
@@ -105,6 +105,11 @@ async def test_an_input_that_kills_its_worker_is_given_up_and_takes_nobody_with_
 
     killed = records.pop(20)
     assert echoes(killed) == ["(dead_lettered)"]
+    (given_up,) = killed.outcomes or ()
+    assert isinstance(given_up, Failure)
+    assert given_up.detail.startswith("the preprocess worker died 3 times on this input")
+    (letter,) = await dead_letters(cluster, client)
+    assert letter[b"reason"] == b"the preprocess worker died on every attempt"
     assert [echoes(record) for record in records] == [[text] for text in wanted]
     assert cluster.preprocessors[0].starts == 4, "the attempt limit is three"
     await assert_nothing_is_left(client)

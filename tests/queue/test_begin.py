@@ -245,6 +245,7 @@ async def test_a_row_whose_process_died_on_every_try_goes_to_the_dead_letters(
     (given_up,) = decode_outcomes(frame)
     assert isinstance(given_up, Failure)
     assert given_up.code == "dead_lettered"
+    assert given_up.detail.startswith("the predictor died 2 times on this input")
 
 
 async def test_after_a_dead_letter_the_count_starts_again_for_the_next_row(bench: Bench) -> None:
