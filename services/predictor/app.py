@@ -7,7 +7,6 @@ import asyncio
 import signal
 from collections.abc import Coroutine
 from functools import partial
-from time import monotonic
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -24,6 +23,7 @@ from shared.model_spec import ModelSpec
 from shared.queue.company import Company
 from shared.queue.connection import connect
 from shared.queue.deliveries import DeliveryQueue, process_name
+from shared.queue.drain import GraceRanOut, NothingToFinish, bound_the_drain
 from shared.queue.wishes import Wishes
 from shared.repository import Repository, open_repository
 from shared.telemetry import OpsServer
@@ -31,17 +31,8 @@ from shared.telemetry import OpsServer
 log = structlog.get_logger()
 T = TypeVar("T")
 
-_LOOK_S: Final = 0.1
 FAILED_EXIT: Final = 1
 """Exit status when the device was lost, or the grace ran out before all begun was settled."""
-
-
-class GraceRanOut(Exception):
-    """The drain took longer than it may."""
-
-
-class NothingToFinish(Exception):
-    """Redis is away and nothing is begun: there is no more to drain."""
 
 
 class Predictor:
@@ -168,9 +159,4 @@ class Predictor:
         await self._stop.wait()
         log.info("draining: finishing what is begun")
         self._not_ready = "draining"
-        over_at = monotonic() + self._settings.drain_grace_ms / 1e3
-        while monotonic() < over_at:
-            if all(one.patience.away and not one.begun() for one in fleet.servings()):
-                raise NothingToFinish
-            await asyncio.sleep(_LOOK_S)
-        raise GraceRanOut
+        await bound_the_drain(fleet.servings, grace_s=self._settings.drain_grace_ms / 1e3)

@@ -26,6 +26,7 @@ from shared.model_spec import ModelRefused, ModelSpec, Preprocess
 from shared.queue.company import Company
 from shared.queue.connection import connect
 from shared.queue.deliveries import DeliveryQueue, process_name
+from shared.queue.drain import GraceRanOut, NothingToFinish, bound_the_drain
 from shared.queue.leases import Leases, keep_leases
 from shared.queue.patience import Patience
 from shared.queue.wishes import Wishes
@@ -89,11 +90,15 @@ class Serving:
             for keeper in keepers:
                 keeper.cancel()
 
+    def begun(self) -> list[EntryId]:
+        """What is held and begun."""
+        return self.worker.begun()
+
     async def leave(self) -> None:
         """Hand back what is held and not begun; without Redis the leases run out instead."""
         try:
             async with asyncio.timeout(_LEAVE_S):
-                await self._queue.hand_back(self.worker.begun())
+                await self._queue.hand_back(self.begun())
                 await self._queue.goodbye()
         except (QueueUnavailable, TimeoutError):
             log.warning("could not hand back, others take over when the leases run out")
@@ -207,6 +212,11 @@ class Preprocessor:
                 if self._working:
                     await asyncio.wait(self._working)
                 keepers.pop().cancel()
+        except* NothingToFinish:
+            log.info("redis is away and nothing is begun: leaving")
+        except* GraceRanOut:
+            log.warning("the grace ran out, what is begun goes to another worker")
+            status = FAILED_EXIT
         except* Exception as crash:
             log.exception("this process ends and others take over", exc_info=crash)
             status = FAILED_EXIT
@@ -237,11 +247,11 @@ class Preprocessor:
             return []
 
     async def _bound_the_drain(self) -> None:
+        """End the work when it must not, or need not, take longer."""
         await self._stop.wait()
         log.info("draining: finishing what is begun")
         self._not_ready = "draining"
-        await asyncio.sleep(self._settings.drain_grace_ms / 1e3)
-        raise TimeoutError("the grace ran out, what is begun goes to another worker")
+        await bound_the_drain(self._servings.values, grace_s=self._settings.drain_grace_ms / 1e3)
 
 
 def _figures(then: Totals, now: Totals, *, seconds: float) -> Figures:

@@ -154,6 +154,40 @@ async def test_a_worker_that_is_told_to_leave_finishes_what_it_has_begun(
     assert await counted(cluster, "redeliveries") == 0, "nothing that was begun was left behind"
 
 
+async def test_a_worker_with_nothing_begun_leaves_at_once_while_redis_is_away(
+    start_cluster: StartCluster,
+) -> None:
+    cluster = await start_cluster(preprocessors=1, preprocess="worker")
+    (leaving,) = cluster.preprocessors
+    cluster.redis.kill()
+    async with asyncio.timeout(READY_WITHIN_S):
+        while "redis is away" not in leaving.log.read_text():
+            await asyncio.sleep(0.05)
+
+    leaving.terminate()
+
+    assert await leaving.ended(within_s=SLACK_S) == 0, "its grace is three times as long"
+    assert "nothing is begun: leaving" in leaving.log.read_text()
+
+
+async def test_a_worker_that_hangs_leaves_when_its_grace_is_over(
+    start_cluster: StartCluster, connected: ConnectTo
+) -> None:
+    cluster = await start_cluster(gateways=1, preprocess="worker")
+    leaving = cluster.preprocessor(PENSTOCK_PREPROCESS_DRAIN_GRACE_MS="300")
+    await leaving.ready()
+    client = await connected(cluster)
+    await put(cluster, "!encode wait 60000")
+    async with asyncio.timeout(SLACK_S):
+        while not await raw_entries_held(cluster, client):
+            await asyncio.sleep(0.01)
+
+    leaving.terminate()
+
+    assert await leaving.ended(within_s=SLACK_S) == 1
+    assert "the grace ran out" in leaving.log.read_text()
+
+
 async def test_with_redis_away_the_worker_waits_and_goes_on(
     start_cluster: StartCluster, connected: ConnectTo
 ) -> None:
