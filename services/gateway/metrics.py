@@ -96,11 +96,16 @@ class Metrics:
     async def scrape(
         self, queue: JobQueue, pulse: Pulse, models: Sequence[ModelKey], *, in_flight: int
     ) -> None:
-        """Read the gauges, those of the queue from Redis; not a number where it is silent."""
+        """Read the gauges, those of the queue from Redis; not a number where it is silent.
+
+        Of ``models`` alone: of one that is no longer served nothing is said.
+        """
+        depths = [await _depth(queue, one) if pulse.away is None else None for one in models]
         self._in_flight.set(in_flight)
-        for model in models:
+        for gauge in (self._queue_jobs, self._queue_tokens, self._oldest_s, self._predictors):
+            gauge.clear()
+        for model, depth in zip(models, depths, strict=True):
             names = (model.name, model.version)
-            depth = await _depth(queue, model) if pulse.away is None else None
             nan = float("nan")
             self._queue_jobs.labels(*names).set(depth.jobs if depth else nan)
             self._queue_tokens.labels(*names).set(depth.tokens if depth else nan)

@@ -1,5 +1,7 @@
 """Who may change what is served, and what a wish must look like."""
 
+import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
@@ -9,6 +11,7 @@ from tests.gateway.process import GatewayProcess, running_gateway
 from tests.redis_server import running_redis
 
 PATH = "/models/stand-in/serving"
+GAUGES = r"penstock_(queue_jobs|queue_tokens|queue_oldest_age_seconds|predictors_alive){"
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +96,30 @@ async def test_a_wish_says_what_it_has_seen(admitting: httpx.AsyncClient) -> Non
     assert first.json()["revision"] == seen + 1
     assert (second.status_code, second.json()["code"]) == (409, "catalogue_conflict")
     assert reset.json()["revision"] == seen + 2
+
+
+async def test_of_a_version_that_is_no_longer_served_no_gauge_is_left(
+    admitting: httpx.AsyncClient,
+) -> None:
+    key = {"X-API-Key": "k" * 16}
+
+    async def gauges(*, until: int) -> list[str]:
+        """Those with the model's labels, as soon as there are so many."""
+        async with asyncio.timeout(10):
+            while True:
+                lines = (await admitting.get("/metrics")).text.splitlines()
+                told = [line for line in lines if re.match(GAUGES, line)]
+                if len(told) == until:
+                    return told
+                await asyncio.sleep(0.05)
+
+    before = await gauges(until=4)
+    await admitting.put(PATH, json={"versions": []}, headers=key)
+    await gauges(until=0)
+    await admitting.delete(PATH, headers=key)
+
+    assert all('{model="stand-in",version="1"}' in line for line in before)
+    assert await gauges(until=4) == before
 
 
 async def test_a_model_that_is_not_there_cannot_be_wished_for(
