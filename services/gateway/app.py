@@ -79,6 +79,8 @@ class Gateway:
         self._metrics = Metrics(version=VERSION)
         self._clock, self._pending = RedisClock(), Pending()
         silent_after_s = settings.shared.lease_ms / 1e3
+        self._repository = repository
+        """As it was last read."""
         self._catalogue = Catalogue(repository)
         self._codecs = codecs_of(repository.wanted((), told_by=""))
         self._wishes = Wishes(self._redis)
@@ -121,7 +123,8 @@ class Gateway:
 
     def _reopen(self) -> Repository:
         shared = self._settings.shared
-        return open_repository(shared.models, shared.model, weights=False)
+        self._repository = open_repository(shared.models, shared.model, weights=False)
+        return self._repository
 
     def application(self) -> Entrance:
         """From the outside in: what holds for every request, the hot routes, the framework."""
@@ -238,6 +241,7 @@ class Gateway:
                 catalogue=self._catalogue,
                 wishes=self._wishes,
                 pulse=self._pulse,
+                last_read=lambda: self._repository,
                 reopen=self._reopen,
                 admin=AdminKey(self._settings.the_admin_key()),
                 body=BodyLimits(_LARGEST_WISH_BYTES, self._settings.body_timeout_ms / 1e3),

@@ -133,6 +133,24 @@ async def test_a_version_that_is_put_there_later_is_loaded_without_a_restart(
     await callers.close()
 
 
+async def test_who_only_looks_has_no_file_read(
+    start_cluster: StartCluster, two_versions: Path
+) -> None:
+    cluster = await start_cluster(gateways=1, environ=ENVIRON)
+    callers = Callers(cluster)
+    before = (await callers.client.get(PATH)).json()
+    (two_versions / "3").mkdir()
+    (two_versions / "model.toml").write_text("no TOML")
+
+    looked = await callers.client.get(PATH)
+    changed = await callers.want(versions=["3"])
+
+    assert (looked.status_code, looked.json()) == (200, before)
+    assert (changed.status_code, changed.json()["code"]) == (422, "invalid_request")
+    assert "cannot be read as TOML" in changed.json()["detail"]
+    await callers.close()
+
+
 async def test_a_process_that_starts_later_follows_what_was_wished_before(
     start_cluster: StartCluster,
 ) -> None:

@@ -5,6 +5,7 @@ are.
 """
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 from fastapi import APIRouter, Request, Response
@@ -17,7 +18,7 @@ from services.gateway.openapi import documented
 from services.gateway.pulse import Pulse
 from services.gateway.routes.replying import json_of
 from services.gateway.schemas import Serving, ServingStatus
-from shared.catalogue import Catalogue, Wanted
+from shared.catalogue import Catalogue, Desired, Wanted
 from shared.contract import ModelKey
 from shared.errors import InvalidRequest
 from shared.model_spec import ModelRefused
@@ -33,6 +34,7 @@ def serving_routes(
     catalogue: Catalogue,
     wishes: Wishes,
     pulse: Pulse,
+    last_read: Callable[[], Repository],
     reopen: Reopen,
     admin: AdminKey,
     body: BodyLimits,
@@ -73,10 +75,11 @@ def serving_routes(
             raise InvalidRequest(str(refused)) from refused
 
     async def status(name: str) -> ServingStatus:
-        desired, repository = await wishes.read(), await reopened()
+        desired, repository = await wishes.read(), last_read()
+        known = repository.versions(name)
         now = Catalogue(repository)
-        now.follow(repository, desired)
-        wanted, known = now.wanted(name), repository.versions(name)
+        now.follow(repository, Desired(desired.revision, _of(name, desired)))
+        wanted = now.wanted(name)
         return ServingStatus(
             model=name,
             versions=list(wanted.versions),
@@ -92,6 +95,10 @@ def serving_routes(
         )
 
     return router
+
+
+def _of(name: str, desired: Desired) -> dict[str, Wanted]:
+    return {name: desired.models[name]} if name in desired.models else {}
 
 
 def _read(raw: bytes) -> Serving:
