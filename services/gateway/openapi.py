@@ -20,7 +20,7 @@ from services.gateway.schemas import (
     LabelAnswer,
     PredictBody,
     Prediction,
-    Serving,
+    ServingWish,
 )
 from shared.model_spec import AnyInput, ImageInput, Input, TableInput, TextInput
 
@@ -51,7 +51,7 @@ _STRUCTS: Final = (
     *(schemas.PredictBody, schemas.Prediction, schemas.JobRecord, schemas.ProblemBody),
     *(schemas.ModelInfo, schemas.ModelList, schemas.Labels, schemas.Health, schemas.Readiness),
     *(schemas.Status, schemas.HealthWord, schemas.LabelAnswer),
-    *(schemas.Serving, schemas.ServingStatus),
+    *(schemas.ServingStatus, schemas.ServingWish),
 )
 _MEANINGS: Final[dict[int, str]] = {
     200: "The answer",
@@ -121,7 +121,7 @@ def _complete(document: Json, bodies: Bodies) -> Json:
             _drop_framework_validation(operation)
             _say_what_it_is(operation)
     change = document["paths"]["/models/{name}/serving"]["put"]
-    change["requestBody"] = {"required": True, "content": _content(Serving, "application/json")}
+    change["requestBody"] = {"required": True, "content": _content(ServingWish, "application/json")}
     for path, operations in _raw_paths(_media(bodies)).items():
         document["paths"][path] = operations | document["paths"].get(path, {})
     document["components"] = {"schemas": _components(bodies)}

@@ -254,7 +254,7 @@ class LabelAnswer(Struct, frozen=True):
     prediction: Annotated[str | list[str | None] | None, Meta(description="a label, or a list")]
 
 
-class Serving(Struct, frozen=True, forbid_unknown_fields=True):
+class ServingWish(Struct, frozen=True, forbid_unknown_fields=True):
     """What is to be of a model; `revision`, where it is given, is the one that you have seen."""
 
     versions: Annotated[list[str], Meta(description="those that are served; none unloads it")]

@@ -17,7 +17,7 @@ from services.gateway.keys import AdminKey
 from services.gateway.openapi import documented
 from services.gateway.pulse import Pulse
 from services.gateway.routes.replying import json_of
-from services.gateway.schemas import Serving, ServingStatus
+from services.gateway.schemas import ServingStatus, ServingWish
 from shared.catalogue import Catalogue, Desired, Wanted
 from shared.contract import ModelKey
 from shared.errors import InvalidRequest
@@ -25,7 +25,7 @@ from shared.model_spec import ModelRefused
 from shared.queue.wishes import Wishes
 from shared.repository import Repository
 
-_decode = msgspec.json.Decoder(Serving).decode
+_decode = msgspec.json.Decoder(ServingWish).decode
 _CHANGES = (401, 403, 404, 409, 503)
 
 
@@ -101,7 +101,7 @@ def _of(name: str, desired: Desired) -> dict[str, Wanted]:
     return {name: desired.models[name]} if name in desired.models else {}
 
 
-def _read(raw: bytes) -> Serving:
+def _read(raw: bytes) -> ServingWish:
     try:
         return _decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
