@@ -66,7 +66,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cost: Annotated[Cost | None, Meta(examples=["fixed"])] = None
     """None: fixed."""
     preprocess: Annotated[Preprocess | None, Meta(examples=["inline"])] = None
-    """None: pictures in a worker, everything else inline."""
+    """None: of pictures and custom models in a worker, of all others inline."""
     module: Annotated[
         Annotated[str, Meta(pattern=r"^[\w.]+:\w+$")] | None, Meta(examples=["nets:DigitNet"])
     ] = None

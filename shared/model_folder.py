@@ -52,7 +52,7 @@ _STAND_IN: Final = Checkpoint(
     pad_id=0,
 )
 """What a checkpoint would state of the model that has none."""
-_WHERE: Final = {Task.IMAGE_CLASSIFICATION: Preprocess.WORKER}
+_WHERE: Final = {Task.IMAGE_CLASSIFICATION: Preprocess.WORKER, Task.CUSTOM: Preprocess.WORKER}
 _SAMPLE_TEXT: Final = "A sentence to try the model with."
 _MOST_SAMPLE_BYTES: Final = 1 << 20
 _WEIGHTS: Final = {"torch": SAFETENSORS, "onnx": ONNX, "python": PYTHON}

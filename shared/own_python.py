@@ -11,10 +11,11 @@ import itertools
 import sys
 import weakref
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from shared.model_spec import ModelRefused, ModelSpec
+from shared.model_spec import ModelRefused
 
 FILE: Final = "model.py"
 
@@ -22,7 +23,7 @@ _numbers: Final = itertools.count(1)
 """No two modules have one name, be they versions of one model or one version loaded again."""
 
 
-def load_own_python(spec: ModelSpec, *needed: str, owner: object) -> ModuleType:
+def load_own_python(folder: Path, *needed: str, owner: object) -> ModuleType:
     """The module, freshly run.
 
     It stays in ``sys.modules``, where dataclasses, type hints and pickle look for it, until its
@@ -31,7 +32,7 @@ def load_own_python(spec: ModelSpec, *needed: str, owner: object) -> ModuleType:
     Raises:
         ModelRefused: it raises when it is run, or lacks one of the functions that are ``needed``
     """
-    file = spec.folder / FILE
+    file = folder / FILE
     made = importlib.util.spec_from_file_location(f"penstock_model_{next(_numbers)}", file)
     assert made is not None, file
     module = _run(made)

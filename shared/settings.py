@@ -112,7 +112,7 @@ class SharedSettings(FrozenSettings, env_prefix="PENSTOCK_"):
         60_000,
         ge=100,
         le=3_600_000,
-        description="longest forward pass; a predictor in a longer one ends itself",
+        description="longest forward pass or encoding; the process of a longer one ends",
     )
     retention_ms: int = Field(
         3_600_000, ge=1_000, description="how long a result stays readable after the job's end"

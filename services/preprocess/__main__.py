@@ -20,10 +20,10 @@ def main() -> int:
     configure_logging(shared.log_format, shared.log_level, service="preprocess")
     try:
         preprocessor = Preprocessor(settings)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            status = runner.run(preprocessor.run())
     except ModelRefused as refused:
         refuse(str(refused))
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        status = runner.run(preprocessor.run())
     if status == FAILED_EXIT:
         sys.stderr.flush()
         os._exit(status)  # an orderly exit would wait for an encoding that may never end

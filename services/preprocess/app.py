@@ -4,9 +4,10 @@ Reads like a table of contents: open, work, drain.
 """
 
 import asyncio
+import itertools
 import signal
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -16,13 +17,15 @@ from typing import Any, Final
 import structlog
 from prometheus_client import REGISTRY
 
+from services.preprocess.apart import Apart
 from services.preprocess.codecs import open_codec
+from services.preprocess.encoders import Encoder, InThreads
 from services.preprocess.metrics import Families, Metrics
 from services.preprocess.settings import PreprocessSettings
 from services.preprocess.worker import Totals, Window, Worker
 from shared.contract import EntryId, Figures, Lane, ModelKey, WorkerName
 from shared.errors import QueueUnavailable
-from shared.model_spec import ModelRefused, ModelSpec, Preprocess
+from shared.model_spec import ModelRefused, ModelSpec, Preprocess, Task
 from shared.queue.company import Company
 from shared.queue.connection import connect
 from shared.queue.deliveries import DeliveryQueue, process_name
@@ -50,7 +53,7 @@ class Serving:
         *,
         queue: DeliveryQueue,
         settings: PreprocessSettings,
-        threads: ThreadPoolExecutor,
+        threads: Executor,
         company: Company,
         families: Families,
     ) -> None:
@@ -61,10 +64,10 @@ class Serving:
         metrics = Metrics(spec.key, families)
         self.patience = patience = Patience(went_away=metrics.broker_reconnects.inc)
         self._leases = leases = Leases(queue, patience, forget=_nothing)
+        self._encoder = encoder = _encoder(spec, settings, threads)
         self.worker = Worker(
             queue,
-            codec=open_codec(spec),
-            threads=threads,
+            encoder=encoder,
             leases=leases,
             company=company,
             patience=patience,
@@ -76,12 +79,20 @@ class Serving:
             ),
         )
 
+    async def load(self) -> None:
+        """Make ready what encodes.
+
+        Raises:
+            ModelRefused: the model's own code cannot be loaded
+        """
+        await self._encoder.open()
+
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set and what is begun has moved on."""
         keeping = keep_leases(
             self._leases,
             every_s=self._shared.renew_every_ms / 1e3,
-            work_age_s=self.worker.age_s,
+            work_age_s=self._encoder.age_s,
             limit_s=self._shared.forward_limit_ms / 1e3,
         )
         async with asyncio.TaskGroup() as tasks:
@@ -96,6 +107,7 @@ class Serving:
 
     async def leave(self) -> None:
         """Hand back what is held and not begun; without Redis the leases run out instead."""
+        self._encoder.close()
         try:
             async with asyncio.timeout(_LEAVE_S):
                 await self._queue.hand_back(self.begun())
@@ -125,6 +137,7 @@ class Preprocessor:
         self._company, self._families = Company(), Families(REGISTRY)
         self._servings: dict[ModelKey, Serving] = {}
         self._working: list[asyncio.Task[None]] = []
+        self._numbers = itertools.count()
         self._revision = 0
         self._not_ready: str | None = "it is starting"
         self._stop = asyncio.Event()
@@ -151,6 +164,7 @@ class Preprocessor:
 
     async def _serve(self, redis: Any) -> int:
         new = self._take_in(self._specs, redis)
+        await asyncio.gather(*(serving.load() for serving in new))
         self._servings = {serving.model: serving for serving in new}
         if not await self._reached():
             return 0
@@ -170,7 +184,7 @@ class Preprocessor:
             queue = DeliveryQueue(
                 redis,
                 model=spec.key,
-                worker=WorkerName(f"{self._name}.{len(self._servings) + len(new)}"),
+                worker=WorkerName(f"{self._name}.{next(self._numbers)}"),
                 lease_ms=shared.lease_ms,
                 tries_limit=shared.attempts,
                 lanes=(Lane.RAW,),
@@ -233,9 +247,10 @@ class Preprocessor:
                 revision = (await wishes.read()).revision
                 if revision != self._revision:
                     new = await asyncio.to_thread(self._look_again, redis)
-                    await _open(new)
-                    self._start(new, tasks)
-                    self._servings |= {serving.model: serving for serving in new}
+                    loaded = await _loaded(new)
+                    await _open(loaded)
+                    self._start(loaded, tasks)
+                    self._servings |= {serving.model: serving for serving in loaded}
                     self._revision = revision
             await asyncio.sleep(_FOLLOW_S)
 
@@ -264,6 +279,26 @@ def _figures(then: Totals, now: Totals, *, seconds: float) -> Figures:
         forward_ms=round(busy_s / rows * 1e3, 2),
         busy=round(min(busy_s / seconds, 1.0), 3),
     )
+
+
+def _encoder(spec: ModelSpec, settings: PreprocessSettings, threads: Executor) -> Encoder:
+    if spec.task is Task.CUSTOM:
+        limit_s = settings.shared.forward_limit_ms / 1e3
+        return Apart(spec, most=settings.threads, limit_s=limit_s)
+    return InThreads(open_codec(spec), threads)
+
+
+async def _loaded(servings: Iterable[Serving]) -> list[Serving]:
+    """Those whose model can be; the others are not the worse for one that cannot."""
+    loaded = []
+    for serving in servings:
+        try:
+            await serving.load()
+        except ModelRefused as refused:
+            log.warning("a model's inputs cannot be preprocessed", why=str(refused))
+        else:
+            loaded.append(serving)
+    return loaded
 
 
 async def _open(servings: Iterable[Serving]) -> None:

@@ -62,7 +62,7 @@ def open_codec(spec: ModelSpec) -> Codec:
         case Task.TABULAR_CLASSIFICATION:
             return TableCodec(spec)
         case Task.CUSTOM:
-            return CustomCodec(spec)
+            return CustomCodec(spec.folder, spec.cost)
         case Task.ECHO:
             return EchoCodec(spec)
         case _:

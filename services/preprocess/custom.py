@@ -7,6 +7,7 @@ both sides, for a gateway has no numpy: numbers, lists of them, or anything with
 
 import struct
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +15,7 @@ import msgspec
 from services.preprocess.encoded import Encoded
 from shared.contract import Column, Success, Tensor, weight
 from shared.errors import InvalidRequest, PredictionFailed, RequestRejected
-from shared.model_spec import Cost, ModelSpec
+from shared.model_spec import Cost
 from shared.own_python import load_own_python
 
 _FORMATS: Final = {
@@ -37,11 +38,11 @@ class CustomCodec:
     foreign = True
     row_weight = 0
 
-    def __init__(self, spec: ModelSpec) -> None:
-        module = load_own_python(spec, "encode", "decode", owner=self)
+    def __init__(self, folder: Path, cost: Cost) -> None:
+        module = load_own_python(folder, "encode", "decode", owner=self)
         self._encode_one = module.encode
         self._decode_one = module.decode
-        self._cost = spec.cost
+        self._cost = cost
 
     @staticmethod
     def read(inputs: bytes) -> list[Any]:

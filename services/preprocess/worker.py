@@ -8,19 +8,18 @@ loses nothing, its leases run out and another one takes over.
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 
 import structlog
 
-from services.preprocess.codecs import Codec
 from services.preprocess.encoded import Encoded, rows_of
+from services.preprocess.encoders import Encoder
 from services.preprocess.metrics import Metrics
 from shared.codec import decode_raw, encode_rows
 from shared.contract import Chunk, Delivery, EntryId, Failure, Lane, RawInput
-from shared.errors import PredictionFailed, ServiceError
+from shared.errors import PredictionFailed, RequestRejected, ServiceError
 from shared.queue.company import Company
 from shared.queue.deliveries import FIRST_CURSOR, Begun, DeliveryQueue, Settlement
 from shared.queue.leases import Leases
@@ -53,8 +52,7 @@ class Worker:
         self,
         queue: DeliveryQueue,
         *,
-        codec: Codec,
-        threads: Executor,
+        encoder: Encoder,
         leases: Leases,
         company: Company,
         patience: Patience,
@@ -62,16 +60,13 @@ class Worker:
         window: Window,
     ) -> None:
         self._queue = queue
-        self._codec = codec
-        self._threads = threads
+        self._encoder = encoder
         self._leases = leases
         self._company = company
         self._patience = patience
         self._metrics = metrics
         self._window = window
         self._working: set[asyncio.Task[None]] = set()
-        self._encoding: dict[EntryId, float] = {}
-        """Since when, on the monotonic clock."""
         self._suspects: list[Delivery] = []
         self._outages_seen = 0
         self._cursor = FIRST_CURSOR
@@ -94,11 +89,6 @@ class Worker:
         """What is held and begun: not the suspects that wait."""
         suspects = {suspect.entry for suspect in self._suspects}
         return [entry for entry in self._leases if entry not in suspects]
-
-    def age_s(self) -> float:
-        """How long the oldest encoding has run; 0 when none does."""
-        since = list(self._encoding.values())  # threads may end theirs between two looks
-        return monotonic() - min(since) if since else 0.0
 
     async def _next(self) -> list[Delivery]:
         """What to begin next: the work of the dead, what waits, or what comes within a second."""
@@ -189,7 +179,7 @@ class Worker:
         started_at = monotonic()
         try:
             raw = decode_raw(begun.delivery.payload)
-            row = await self._encoded(begun.delivery.entry, raw)
+            row = await self._encoded(raw)
         except ServiceError as error:
             await self._refuse(begun, error)
         else:
@@ -200,30 +190,24 @@ class Worker:
             await self._move(begun, row, lane=raw.lane, spent_s=spent_s)
         self._leases.release([begun.delivery])
 
-    async def _encoded(self, entry: EntryId, raw: RawInput) -> Encoded:
+    async def _encoded(self, raw: RawInput) -> Encoded:
         """The tensors of an input.
 
         Raises:
             RequestRejected: it cannot be served
-            PredictionFailed: a defect of ours, which costs this one input only
+            PredictionFailed: the model's own code did not return, or a defect of ours: either
+                costs this one input only
         """
-        loop = asyncio.get_running_loop()
         try:
-            row = await loop.run_in_executor(self._threads, self._encode, entry, raw)
+            row = await self._encoder.encode(raw.given, truncate=raw.truncate)
+        except PredictionFailed:
+            raise
         except Exception as exc:
             log.exception("encoding failed", model_input=type(raw.given).__name__)
             raise PredictionFailed(f"preprocessing raised {type(exc).__name__}") from exc
-        if isinstance(row, ServiceError):
+        if isinstance(row, RequestRejected):
             raise row
         return row
-
-    def _encode(self, entry: EntryId, raw: RawInput) -> Encoded | ServiceError:
-        self._encoding[entry] = monotonic()
-        try:
-            (row,) = self._codec.encode([raw.given], truncate=raw.truncate)
-            return row
-        finally:
-            del self._encoding[entry]
 
     async def _move(self, begun: Begun, row: Encoded, *, lane: Lane, spent_s: float) -> None:
         payload = encode_rows(rows_of([row]))

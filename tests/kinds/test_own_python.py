@@ -43,6 +43,12 @@ def predict(model: Model, batch):
     return [[model.limit - row.sum(), row.sum() - model.limit] for row in batch]
 """
 
+INLINE = """
+task = "custom"
+backend = "python"
+sample = [1, 2]
+preprocess = "inline"
+"""
 STACKS = """
 import time
 
@@ -89,7 +95,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     for name, toml, python in (
         ("word-lengths", part_of(document, "toml"), part_of(document, "python")),
         ("sums", TABLE, SUMS),
-        ("stacks", 'task = "custom"\nbackend = "python"\nsample = [1, 2]\n', STACKS),
+        ("stacks", INLINE, STACKS),
     ):
         (folder / "models" / name / "1").mkdir(parents=True)
         (folder / "models" / name / "model.toml").write_text(toml)

@@ -1,7 +1,6 @@
 """A model's own ``encode`` and ``decode``: what they may return, and what they may not."""
 
 import struct
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,7 @@ from services.preprocess.custom import CustomCodec
 from services.preprocess.encoded import Encoded
 from shared.contract import Success, Tensor
 from shared.errors import InvalidRequest, PredictionFailed
-from shared.model_spec import AnyInput, Cost, ModelSpec, Task
-from tests.specs import classifier
-
-
-def spec(folder: Path, python: str, cost: Cost = Cost.FIXED) -> ModelSpec:
-    (folder / "model.py").write_text(python)
-    made = classifier(task=Task.CUSTOM, backend="python", folder=folder, cost=cost)
-    return replace(made, takes=AnyInput())
+from shared.model_spec import Cost
 
 
 def codec(folder: Path, returns: str, cost: Cost = Cost.FIXED, decodes: str = "outputs") -> Any:
@@ -29,7 +21,8 @@ def codec(folder: Path, returns: str, cost: Cost = Cost.FIXED, decodes: str = "o
         f"def encode(given):\n    return {returns}\n"
         f"def decode(outputs):\n    return {decodes}\n"
     )
-    return CustomCodec(spec(folder, python, cost))
+    (folder / "model.py").write_text(python)
+    return CustomCodec(folder, cost)
 
 
 def only(made: CustomCodec, given: Any = None) -> Encoded | BaseException:

@@ -4,16 +4,13 @@ import gc
 import pickle
 import sys
 import typing
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from shared.contract import ModelKey
 from shared.model_spec import ModelRefused
 from shared.own_python import load_own_python
-from tests.specs import classifier
 
 PYTHON = """
 from __future__ import annotations
@@ -41,8 +38,7 @@ def loaded(
     at = folder / version
     at.mkdir(exist_ok=True)
     (at / "model.py").write_text(python)
-    spec = replace(classifier(), key=ModelKey("own", version), folder=at)
-    return load_own_python(spec, *needed, owner=owner)
+    return load_own_python(at, *needed, owner=owner)
 
 
 def own_modules() -> set[str]:

@@ -23,7 +23,7 @@ class OwnPython:
     """One ``model.py``, loaded."""
 
     def __init__(self, spec: ModelSpec, *, device: str) -> None:
-        module = load_own_python(spec, "load", "predict", owner=self)
+        module = load_own_python(spec.folder, "load", "predict", owner=self)
         self.device = device
         self.fixed = spec.cost is Cost.FIXED
         self.packs = spec.cost is not Cost.PADDED
