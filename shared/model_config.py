@@ -6,6 +6,7 @@ checkpoints, which :mod:`shared.checkpoint` reads.
 
 import difflib
 import json
+import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_type_hints
@@ -17,10 +18,13 @@ from shared.model_spec import Color, Cost, ModelRefused, Pooling, Preprocess, Sc
 
 FILE: Final = "model.toml"
 
+_LONGEST_QUEUE_MS: Final = 7 * 24 * 3_600_000
+
 Words = Annotated[str, Meta(min_length=1)]
+Milliseconds = Annotated[float, Meta(ge=0, le=3_600_000)]
 
 
-class ImageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ImageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """``[image]``: what a picture is made into."""
 
     width: Annotated[int, Meta(ge=1, le=4_096)]
@@ -33,13 +37,15 @@ class ImageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_pixels: Annotated[int, Meta(ge=1)] = 40_000_000
 
     def __post_init__(self) -> None:
-        """One value for each channel."""
+        """One number for each channel."""
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and len(values) != self.color.channels:
                 raise ValueError(
                     f"{name} has {len(values)} values, {self.color} has {self.color.channels}: "
                     "write one for each channel"
                 )
+            if not all(map(math.isfinite, values or ())):
+                raise ValueError(f"{name} has a value that is no number")
 
 
 class TableConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,7 +56,7 @@ class TableConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         """A row can name them."""
         if len(set(self.features)) < len(self.features):
-            raise ValueError("two features have one name: write each once")
+            raise ValueError("two features have one name")
 
 
 class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,34 +86,46 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A text; of a picture, the file's name in the model's folder; of a table, a row."""
     default_version: Annotated[Words | None, Meta(examples=["1"])] = None
     """None: the highest."""
-    labels: Annotated[tuple[Words, ...] | None, Meta(examples=[["negative", "positive"]])] = None
+    labels: Annotated[
+        Annotated[tuple[Words, ...], Meta(min_length=1)] | None,
+        Meta(examples=[["negative", "positive"]]),
+    ] = None
     scoring: Annotated[Scoring | None, Meta(examples=["softmax"])] = None
     pooling: Annotated[Pooling | None, Meta(examples=["mean"])] = None
     normalize: Annotated[bool | None, Meta(examples=[True])] = None
     max_tokens: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(examples=[512])] = None
     max_characters: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(examples=[32768])] = None
-    max_queue_ms: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(examples=[5000])] = None
+    max_queue_ms: Annotated[
+        Annotated[int, Meta(ge=1, le=_LONGEST_QUEUE_MS)] | None, Meta(examples=[5000])
+    ] = None
     image: Annotated[ImageConfig | None, Meta(examples=[{"width": 28, "height": 28}])] = None
     table: Annotated[TableConfig | None, Meta(examples=[{"features": ["height", "age"]}])] = None
     options: Annotated[
-        dict[str, Annotated[float, Meta(ge=0)]], Meta(examples=[{"forward_ms": 5}])
-    ] = msgspec.field(default_factory=dict)
+        dict[Literal["forward_ms", "row_ms"], Milliseconds] | None,
+        Meta(examples=[{"forward_ms": 5}]),
+    ] = None
+    """The stand-in's."""
 
     def __post_init__(self) -> None:
         """What each key by itself cannot say."""
         if self.backend not in _BACKENDS[self.task]:
             raise ValueError(
-                f'task = "{self.task}" with backend = "{self.backend}": write one of '
-                f"{', '.join(_BACKENDS[self.task])}"
+                f"{_written(self, 'backend')} does not go with {_written(self, 'task')}: write "
+                f"one of {', '.join(_BACKENDS[self.task])}"
             )
         _check_belongings(self)
         if self.task in FIXED_SHAPES:
             _check_fixed_shape(self)
         elif self.task is Task.CUSTOM:
             if self.sample is None:
-                raise ValueError(f'task = "custom" needs sample: write {_example("sample")}')
+                raise ValueError(
+                    f'task = "custom" needs sample: write for example {_example("sample")}'
+                )
         elif not isinstance(self.sample, str | None):
-            raise ValueError(f'sample is no text, and task = "{self.task}": write one')
+            raise ValueError(
+                f"{_written(self, 'sample')} is no text, which {_written(self, 'task')} takes: "
+                f"write for example {_example('sample')}"
+            )
 
 
 _BACKENDS: Final = {
@@ -140,11 +158,12 @@ def _check_belongings(config: ModelConfig) -> None:
         ("cost", config.cost, config.task is Task.CUSTOM),
         ("max_tokens", config.max_tokens, text),
         ("max_characters", config.max_characters, text),
+        ("options", config.options, config.task is Task.ECHO),
     ):
         if given is not None and not allowed:
             raise ValueError(
-                f'{name} is of no use with task = "{config.task}" and backend = '
-                f'"{config.backend}": leave it out'
+                f"{_written(config, name)} is of no use with {_written(config, 'task')} and "
+                f"{_written(config, 'backend')}: leave it out"
             )
 
 
@@ -160,18 +179,26 @@ def _check_fixed_shape(config: ModelConfig) -> None:
                 f'task = "{config.task}" needs {key}: write for example {_example(key)}'
             )
     if config.table and not _is_row(config.sample):
-        raise ValueError("sample is no row: write a number for each feature, sample = [1.0, …]")
+        raise ValueError(
+            f"{_written(config, 'sample')} is no row: write a number for each feature, "
+            "sample = [1.0, …]"
+        )
     if config.table and len(config.sample or ()) != len(config.table.features):
         raise ValueError(
-            f"sample has {len(config.sample or ())} values, the table has "
+            f"{_written(config, 'sample')} has {len(config.sample or ())} values, the table has "
             f"{len(config.table.features)} features: write one for each"
         )
     if config.image and not isinstance(config.sample, str):
-        raise ValueError("sample is no file: write the name of a picture in the model's folder")
+        raise ValueError(
+            f"{_written(config, 'sample')} is no file: write the name of a picture in the model's "
+            "folder"
+        )
 
 
 def _is_row(sample: object) -> bool:
-    return isinstance(sample, tuple) and all(type(value) in (int, float) for value in sample)
+    return isinstance(sample, tuple) and all(
+        type(value) in (int, float) and math.isfinite(value) for value in sample
+    )
 
 
 _KEYS: Final[dict[str, Any]] = get_type_hints(ModelConfig, include_extras=True)
@@ -208,6 +235,10 @@ def _complaints(key: str, value: object) -> list[str]:
     except msgspec.ValidationError as exc:
         return [f"{key} = {_as_toml(value)}: {exc}; write for example {_example(key)}"]
     return []
+
+
+def _written(config: ModelConfig, key: str) -> str:
+    return f"{key} = {_as_toml(msgspec.to_builtins(getattr(config, key)))}"
 
 
 def _example(key: str) -> str:

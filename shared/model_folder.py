@@ -13,6 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+import msgspec
+
 from shared.checkpoint import (
     CONFIG,
     MODULES,
@@ -175,7 +177,7 @@ def _spec(
         max_queue_ms=config.max_queue_ms,
         description=config.description or checkpoint.architecture,
         licence=config.licence,
-        options=MappingProxyType(config.options),
+        options=MappingProxyType(msgspec.to_builtins(config.options or {})),
     )
 
 
