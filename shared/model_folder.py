@@ -96,7 +96,8 @@ def open_model(
         checkpoint = _checkpoint(config, at, source=source or str(at), weights=weights)
         _check(config, checkpoint, file=folder / FILE, folder=at)
         sample = _sample(config, folder)
-        versions[version] = _spec(ModelKey(name, version), at, config, checkpoint, sample)
+        key = ModelKey(name, version)
+        versions[version] = _spec(key, at, folder / FILE, config, checkpoint, sample)
     default = config.default_version or list(versions)[-1]
     if default not in versions:
         raise ModelRefused(
@@ -119,7 +120,7 @@ def _version_folders(folder: Path, config: ModelConfig) -> list[tuple[str, Path]
         return [("1", folder)]
     if not found:
         raise ModelRefused(
-            f"{folder}: holds no version: put the checkpoint into {folder / '1'}, or move "
+            f"{folder}: holds no version: put its files into {folder / '1'}, or move "
             "the folder out of the repository"
         )
     return [(_safe(version.name, version), version) for version in found]
@@ -159,7 +160,12 @@ def _checkpoint(config: ModelConfig, at: Path, *, source: str, weights: bool) ->
 
 
 def _spec(
-    key: ModelKey, folder: Path, config: ModelConfig, checkpoint: Checkpoint, sample: Sample
+    key: ModelKey,
+    folder: Path,
+    file: Path,
+    config: ModelConfig,
+    checkpoint: Checkpoint,
+    sample: Sample,
 ) -> ModelSpec:
     return ModelSpec(
         key=key,
@@ -167,6 +173,7 @@ def _spec(
         backend=config.backend,
         module=config.module,
         folder=folder,
+        file=file,
         labels=config.labels or checkpoint.labels,
         scoring=config.scoring or checkpoint.scoring,
         takes=_input(config, checkpoint),

@@ -144,6 +144,8 @@ class ModelSpec:
     module: str | None
     """Of a torch model that is no Hugging Face class: ``package.module:Class``."""
     folder: Path
+    file: Path
+    """Its ``model.toml``, be it there or not."""
     labels: tuple[str, ...]
     """In the order of the logits."""
     scoring: Scoring

@@ -15,6 +15,7 @@ _CLASSIFIER: Final = ModelSpec(
     backend="torch",
     module=None,
     folder=Path(),
+    file=Path("model.toml"),
     labels=("negative", "positive"),
     scoring=Scoring.SOFTMAX,
     takes=TextInput(max_tokens=16, max_characters=1_000, pad_id=0),

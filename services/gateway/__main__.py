@@ -37,8 +37,11 @@ def main() -> NoReturn:
     listener = _listener(settings)
     host, port = listener.getsockname()[:2]
     log.info("gateway starts", host=host, port=port, redis=shared.redis_address)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        status = runner.run(_serve(settings, repository, listener))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            status = runner.run(_serve(settings, repository, listener))
+    except ModelRefused as refused:
+        refuse(str(refused))
     log.info("gateway left", status=status)
     sys.exit(status)
 

@@ -12,7 +12,8 @@ from services.preprocess.text import TextCodec
 from services.preprocess.tokenizer import open_tokenizer
 from shared.contract import Success
 from shared.errors import RequestRejected
-from shared.model_spec import ModelSpec, Task
+from shared.model_config import read_model_config
+from shared.model_spec import ModelRefused, ModelSpec, Task
 
 
 class Codec(Protocol):
@@ -58,7 +59,7 @@ def open_codec(spec: ModelSpec) -> Codec:
         case Task.TEXT_CLASSIFICATION | Task.SENTENCE_EMBEDDING:
             return TextCodec(spec, open_tokenizer(spec))
         case Task.IMAGE_CLASSIFICATION:
-            return ImageCodec(spec)
+            return _with_a_sample(ImageCodec(spec), spec)
         case Task.TABULAR_CLASSIFICATION:
             return TableCodec(spec)
         case Task.CUSTOM:
@@ -67,3 +68,15 @@ def open_codec(spec: ModelSpec) -> Codec:
             return EchoCodec(spec)
         case _:
             assert_never(spec.task)
+
+
+def _with_a_sample(codec: ImageCodec, spec: ModelSpec) -> ImageCodec:
+    """The same one, when it can read the model's own picture."""
+    (row,) = codec.encode([spec.sample], truncate=False)
+    if isinstance(row, RequestRejected):
+        why, _, _ = row.detail.partition(": ")
+        raise ModelRefused(
+            f'{spec.file}: sample = "{read_model_config(spec.file).sample}": {why}: put a small '
+            "PNG or JPEG into the model's folder and write its name"
+        )
+    return codec

@@ -278,7 +278,7 @@ def test_a_model_that_cannot_be_served_refuses_to_boot_whoever_is_the_default(
     checkpoint(tmp_path / "films" / "1")
     (tmp_path / "plays").mkdir()
 
-    with pytest.raises(ModelRefused, match=r"plays: holds no version: put the checkpoint into"):
+    with pytest.raises(ModelRefused, match=r"plays: holds no version: put its files into"):
         opened(tmp_path, "films")
 
 

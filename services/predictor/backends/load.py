@@ -1,15 +1,21 @@
 """Make the backend that a model asks for; torch is imported only when one needs it."""
 
 from services.predictor.backends.base import Backend, UnknownBackend
+from services.predictor.backends.trial import tried_out
 from shared.model_spec import ModelSpec, TextInput
 
 
 def load_backend(spec: ModelSpec, *, device: str, dtype: str, threads: int, pack: bool) -> Backend:
-    """Load the model's weights onto its device.
+    """Load the model's weights onto its device, and try it out.
 
     Raises:
-        UnknownBackend: naming the ones there are
+        UnknownBackend: naming the ones there are; or what the model's file should say
     """
+    backend = _load(spec, device=device, dtype=dtype, threads=threads, pack=pack)
+    return tried_out(backend, spec)
+
+
+def _load(spec: ModelSpec, *, device: str, dtype: str, threads: int, pack: bool) -> Backend:
     match spec.backend:
         case "torch" if spec.module:
             from services.predictor.backends.torch_module import TorchModule
@@ -31,8 +37,7 @@ def load_backend(spec: ModelSpec, *, device: str, dtype: str, threads: int, pack
             return StandIn(spec)
         case unknown:
             raise UnknownBackend(
-                f"model {spec.key} asks for backend {unknown!r}, there are torch, onnx, "
-                "python and stand-in: write one of them as backend in its model.toml"
+                f"{spec.file}: backend = {unknown!r}: write one of torch, onnx, python, stand-in"
             )
 
 

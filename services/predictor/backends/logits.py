@@ -15,6 +15,19 @@ def outcomes_of(logits: NDArray[Any], *, name: str = "logits") -> list[Outcome]:
     return [_outcome(name, row, finite=bool(ok)) for row, ok in zip(logits, finite, strict=True)]
 
 
+def scores_of(scores: NDArray[Any], *, rows: int, labels: int) -> list[Outcome]:
+    """The same, of a model that may answer anything.
+
+    Raises:
+        PredictionFailed: these are not so many scores
+    """
+    if scores.shape != (rows, labels):
+        raise PredictionFailed(
+            f"the model answered {list(scores.shape)}, not [{rows} rows, {labels} labels]"
+        )
+    return outcomes_of(scores)
+
+
 def _outcome(name: str, logits: NDArray[Any], *, finite: bool) -> Outcome:
     if not finite:
         return Failure.of(PredictionFailed("the model answered with NaN or infinity"))

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from services.predictor.backends.base import UnknownBackend
 from services.predictor.backends.fixed_shape import FixedShape
-from services.predictor.backends.logits import outcomes_of
+from services.predictor.backends.logits import scores_of
 from services.predictor.backends.onnx_session import open_session, run
 from services.predictor.rows import Row
 from shared.contract import Outcome
-from shared.errors import PredictionFailed
 from shared.model_spec import ModelSpec
 
 _OUTPUTS: Final = ("logits", "probabilities")
@@ -57,12 +56,7 @@ class OnnxRows:
     def forward(self, prepared: NDArray[np.float32]) -> list[Outcome]:
         """Scores, float32 [labels], for each row; a row with NaN or infinity fails alone."""
         scores = run(self._session, self._output, {self._input: prepared})
-        if scores.shape != (len(prepared), self._labels):
-            raise PredictionFailed(
-                f"the model answered {scores.shape}, not [rows, {self._labels}]: write one label "
-                "for each of its outputs into its model.toml"
-            )
-        return outcomes_of(scores)
+        return scores_of(scores, rows=len(prepared), labels=self._labels)
 
 
 def _input_of(session: onnxruntime.InferenceSession, spec: ModelSpec) -> str:

@@ -22,7 +22,9 @@ def open_session(file: Path, *, threads: int) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except Exception as exc:  # the wall: the runtime's exceptions have no common name
-        raise UnknownBackend(f"{file}: ONNX Runtime cannot load it: {exc}") from exc
+        raise UnknownBackend(
+            f"{file}: ONNX Runtime cannot load it: {exc}: export it again"
+        ) from exc
 
 
 def run(

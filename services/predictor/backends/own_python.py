@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from services.predictor.backends.base import UnknownBackend
 from services.predictor.backends.fixed_shape import FixedShape
-from services.predictor.backends.logits import outcomes_of
+from services.predictor.backends.logits import scores_of
 from services.predictor.rows import Row
 from shared.contract import Outcome, Success, Tensor, weight
 from shared.errors import DeviceLost, OutOfMemory, PredictionFailed
 from shared.model_spec import Cost, ModelSpec, Task
-from shared.own_python import load_own_python
+from shared.own_python import FILE, load_own_python
 
 
 class OwnPython:
@@ -29,8 +30,16 @@ class OwnPython:
         self.packs = spec.cost is not Cost.PADDED
         self._predict = module.predict
         self._shape = None if spec.task is Task.CUSTOM else FixedShape(spec)
+        self._labels = len(spec.labels)
         wants_device = len(inspect.signature(module.load).parameters) > 1
-        self._model = module.load(spec.folder, device) if wants_device else module.load(spec.folder)
+        given = (spec.folder, device) if wants_device else (spec.folder,)
+        try:
+            self._model = module.load(*given)
+        except Exception as exc:  # the wall: it is somebody's code
+            raise UnknownBackend(
+                f"{spec.folder / FILE}: load raised {type(exc).__name__}: {exc}: see that it loads "
+                "what is in its folder"
+            ) from exc
 
     def size(self, row: Row) -> int:
         """Its length, or what the queue counts it as."""
@@ -53,8 +62,11 @@ class OwnPython:
             if len(answers) != len(prepared):
                 raise ValueError(f"it answered {len(answers)} rows, return {len(prepared)}")
             if self._shape:
-                return outcomes_of(np.asarray(answers, dtype=np.float32).reshape(len(answers), -1))
+                scores = np.asarray(answers, dtype=np.float32).reshape(len(answers), -1)
+                return scores_of(scores, rows=len(answers), labels=self._labels)
             return [_outcome(answer) for answer in answers]
+        except PredictionFailed:
+            raise
         except MemoryError as exc:
             raise OutOfMemory("the host has no memory for this batch") from exc
         except Exception as exc:  # the wall: it is somebody's code

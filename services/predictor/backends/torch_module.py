@@ -14,7 +14,7 @@ from torch import nn
 
 from services.predictor.backends.base import UnknownBackend
 from services.predictor.backends.fixed_shape import FixedShape
-from services.predictor.backends.logits import outcomes_of
+from services.predictor.backends.logits import scores_of
 from services.predictor.backends.torch_device import choose_device, choose_dtype, translated
 from services.predictor.rows import Row
 from shared.contract import Outcome
@@ -56,9 +56,7 @@ class TorchModule:
         with translated(), torch.inference_mode():
             inputs = prepared.to(self._device, self._dtype, non_blocking=True)
             logits = self._module(inputs).float().cpu().numpy()
-            if logits.shape != (len(prepared), self._labels):
-                raise ValueError(f"it answered {logits.shape}, not [rows, {self._labels}]")
-        return outcomes_of(logits)
+        return scores_of(logits, rows=len(prepared), labels=self._labels)
 
 
 def _load(spec: ModelSpec) -> nn.Module:
@@ -67,18 +65,25 @@ def _load(spec: ModelSpec) -> nn.Module:
     try:
         made = getattr(importlib.import_module(place), name)()
     except Exception as exc:  # the wall: an import runs whatever is there
-        raise UnknownBackend(
-            f'model {spec.key}: module = "{spec.module}" cannot be made ({exc!r}): write '
-            '"package.module:Class" of a torch.nn.Module without arguments, on the PYTHONPATH'
-        ) from exc
+        raise _no_module(spec, f"cannot be made ({exc!r})") from exc
     if not isinstance(made, nn.Module):
-        raise UnknownBackend(f'model {spec.key}: "{spec.module}" is no torch.nn.Module')
+        raise _no_module(spec, f"makes a {type(made).__name__}")
     file = _only(sorted(spec.folder.glob("*.safetensors")), spec)
     try:
         made.load_state_dict(load_file(file))
     except Exception as exc:  # the wall, as above
-        raise UnknownBackend(f"{file}: these are no weights of {spec.module}: {exc}") from exc
+        raise UnknownBackend(
+            f"{file}: these are no weights of {spec.module}: {exc}: write the module's own "
+            "state_dict with safetensors, or its class into model.toml"
+        ) from exc
     return made
+
+
+def _no_module(spec: ModelSpec, why: str) -> UnknownBackend:
+    return UnknownBackend(
+        f'{spec.file}: module = "{spec.module}" {why}: write "package.module:Class" of a '
+        "torch.nn.Module without arguments, on the PYTHONPATH"
+    )
 
 
 def _only(files: Sequence[Path], spec: ModelSpec) -> Path:
