@@ -103,6 +103,8 @@ class CustomCodec:
 
 def _column(name: str, value: Any) -> Column:
     if hasattr(value, "tobytes") and hasattr(value, "dtype"):  # NumPy's
+        if value.dtype.hasobject:  # its bytes are addresses in this process
+            raise TypeError(f"it returned {name} as an array of objects: return numbers")
         shape, dtype, raw = tuple(value.shape), value.dtype.str, value.tobytes()
     else:
         shape, flat = _flattened(value)

@@ -66,6 +66,7 @@ def test_a_row_costs_its_length_or_its_bytes(tmp_path: Path, cost: Cost, tokens:
         ("5", "encode raised TypeError: it returned int, not a dict of arrays by name"),
         ("{}", "it returned dict, not a dict of arrays"),
         ("{'x': [[1], [1, 2]]}", "it returned a ragged list, of shapes"),
+        ("{'x': numpy.array([None, 5])}", "it returned x as an array of objects: return numbers"),
         ("{'x': 'text'}", "it returned str: return numbers, lists or arrays"),
         ("given['missing']", "encode raised TypeError: 'NoneType' object is not subscriptable"),
         ("int('five')", "invalid literal for int"),
