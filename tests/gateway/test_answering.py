@@ -3,7 +3,6 @@
 import asyncio
 import json
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,9 @@ from services.preprocess.codecs import Codec
 from services.preprocess.custom import CustomCodec
 from services.preprocess.echo import EchoCodec
 from shared.contract import ModelKey, Outcome, Record, State, Timings
-from shared.model_spec import AnyInput, Task
+from shared.model_spec import Cost
 from tests.builders import MODEL, job_id, success
-from tests.specs import classifier, stand_in
+from tests.specs import stand_in
 
 SPENT = TimingsMs(0, 0, 0, 0, 0, 0)
 OTHER = ModelKey("other", "1")
@@ -46,8 +45,7 @@ def record(*outcomes: Outcome, model: ModelKey = MODEL) -> Record:
 def custom(folder: Path, decode: str) -> CustomCodec:
     python = f"import threading\n\ndef encode(given):\n    return given\n\n{decode}"
     (folder / "model.py").write_text(python)
-    spec = classifier(task=Task.CUSTOM, backend="python", folder=folder)
-    return CustomCodec(replace(spec, takes=AnyInput()))
+    return CustomCodec(folder, Cost.FIXED)
 
 
 class Watched(EchoCodec):
