@@ -90,6 +90,7 @@ class Apart:
         Raises:
             PredictionFailed
         """
+        model = str(self._spec.key)
         try:
             async with asyncio.timeout(self._limit_s):
                 return await answer
@@ -102,7 +103,7 @@ class Apart:
             child.kill()
             raise
         log.warning(
-            "an input fails, the next one gets a new process", model=str(self._spec.key), why=why
+            "an encode's process has ended, the next input gets another", model=model, why=why
         )
         raise PredictionFailed(why)
 
