@@ -184,7 +184,7 @@ def test_a_run_that_was_killed_goes_on_and_computes_nothing_twice(bulk: Bulk) ->
 
 
 def test_ctrl_c_says_how_to_go_on(bulk: Bulk) -> None:
-    bulk.given(*["!wait 50"] * 40)
+    bulk.given(*["!wait 100"] * 40)
     with bulk.start("--rows", "2") as run:
         bulk.wait_for_lines(2)
         run.send_signal(signal.SIGINT)
