@@ -6,7 +6,6 @@ Reads ``test.tsv.gz``: a heading, then a text, a tab and the label's place on ea
 """
 
 import argparse
-import gzip
 import sys
 from pathlib import Path
 from typing import Final
@@ -15,19 +14,12 @@ import numpy as np
 
 from bench.inprocess import Spec, run_inprocess
 from shared.repository import open_repository
+from tools.small_bert.rows import read_pairs
 
 DTYPES: Final = ("float32", "bfloat16", "int8")
 
 _REPOSITORY: Final = Path("models")
 _BATCH_TOKENS: Final = 2_048
-
-
-def read(file: Path) -> tuple[list[str], list[int]]:
-    """Texts and labels."""
-    with gzip.open(file, "rt", encoding="utf-8", newline="\n") as lines:
-        next(lines)
-        pairs = [line.rstrip("\n").rsplit("\t", 1) for line in lines]
-    return [text for text, _ in pairs], [int(label) for _, label in pairs]
 
 
 def predict(model: str, texts: list[str], *, dtype: str) -> list[str]:
@@ -43,8 +35,8 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder with test.tsv.gz")
     arguments = parser.parse_args()
     labels = open_repository([_REPOSITORY], arguments.model, weights=False).default.labels
-    texts, places = read(arguments.data / "test.tsv.gz")
-    right = [labels[place] for place in places]
+    pairs = read_pairs(arguments.data / "test.tsv.gz")
+    texts, right = [text for text, _ in pairs], [labels[int(place)] for _, place in pairs]
     exact: list[str] = []
     for dtype in DTYPES:
         predicted = predict(arguments.model, texts, dtype=dtype)

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from services.predictor.backends.nets import DigitNet
+from tools.log import log
 
 WHITE: Final = 255.0
 MEAN: Final = 0.1307  # of the training pixels, as shares of white
@@ -230,10 +231,6 @@ def evaluate(folder: Path, data: Path) -> Score:
 
 
 # --- command line -------------------------------------------------------------------------------
-
-
-def log(message: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {message}", flush=True)
 
 
 def main() -> int:
