@@ -10,7 +10,7 @@ EMBEDDINGS := build/demo-models/all-minilm-l6-v2
 given = $(if $(2),$(1)='$(2)')
 
 .DEFAULT_GOAL := help
-.PHONY: help install run up down test check bench soak containers demo-embeddings format clean
+.PHONY: help install run up down demo-news demo-embeddings test check bench soak containers format clean
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,10 @@ up: ## the same in containers, with Redis and NGINX: compose/README.md
 
 down: ## stop the containers; what is queued is kept
 	docker compose -f compose/compose.yaml down
+
+demo-news: $(STAMP) ## train news topics, DATA=<folder of AG News>; for non-commercial use only
+	@$(BIN)/python -m tools.train_news --data '$(DATA)'
+	@echo "Serve it, beside the shipped models: make run MODEL=build/news-topics"
 
 test: $(STAMP) ## every test, against private Redis servers; ARGS="-k name" for some
 	$(BIN)/python -m pytest $(ARGS)

@@ -11,7 +11,7 @@ import gzip
 import io
 import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +27,8 @@ from services.preprocess.codecs import open_codec
 from services.preprocess.encoded import Encoded
 from shared.contract import Success
 from shared.errors import RequestRejected
-from shared.repository import open_repository
+from shared.repository import ModelSpec, open_repository
+from tools.small_bert.rows import read_pairs
 
 Labelled = tuple[Any, str]
 
@@ -36,19 +37,18 @@ _CALLERS: Final = 8
 _SEED: Final = 11
 
 
-def read_text(folder: Path) -> Iterator[Labelled]:
-    """The test split of a set of texts: a heading, then text, tab, label on each line."""
-    with gzip.open(folder / "test.tsv.gz", "rt", encoding="utf-8", newline="\n") as lines:
-        next(lines)
-        for line in lines:
-            text, _, label = line.rstrip("\n").rpartition("\t")
-            yield text, label
+def read_text(folder: Path, names: Mapping[str, str] | None = None) -> Iterator[Labelled]:
+    """The test split of a set of texts; ``names`` are the model's labels by the file's."""
+    for text, label in read_pairs(folder / "test.tsv.gz"):
+        yield text, names[label] if names else label
 
 
 def read_nsmc(folder: Path) -> Iterator[Labelled]:
-    """Reviews; 1 is positive."""
-    for text, label in read_text(folder):
-        yield text, {"0": "negative", "1": "positive"}[label]
+    return read_text(folder, {"0": "negative", "1": "positive"})
+
+
+def read_ag_news(folder: Path) -> Iterator[Labelled]:
+    return read_text(folder, {"1": "World", "2": "Sports", "3": "Business", "4": "Sci/Tech"})
 
 
 def read_mnist(folder: Path) -> Iterator[Labelled]:
@@ -67,7 +67,7 @@ SETS: Final[dict[str, tuple[str, Callable[[Path], Iterator[Labelled]]]]] = {
     "nsmc": ("nsmc-sentiment", read_nsmc),
     "mnist": ("mnist-digits", read_mnist),
     "clinc150": ("clinc-intents", read_text),
-    "ag_news": ("news-topics", read_text),
+    "ag_news": ("build/news-topics", read_ag_news),
 }
 
 
@@ -86,9 +86,8 @@ def over_the_wire(url: str, model: str, inputs: Sequence[Any]) -> list[str]:
     return [label for some in found for label in some]
 
 
-def offline(model: str, inputs: Sequence[Any]) -> list[str]:
+def offline(spec: ModelSpec, inputs: Sequence[Any]) -> list[str]:
     """The label of each, through codec and backend alone."""
-    spec = open_repository([Path("models")], model, weights=True).default
     codec = open_codec(spec)
     backend = load_backend(spec, device="auto", dtype="auto", threads=0, pack=True)
     labels: list[str] = []
@@ -119,18 +118,19 @@ def main() -> int:
     parser.add_argument("set", choices=SETS)
     parser.add_argument("--data", type=Path, required=True, help="the folder of the set")
     parser.add_argument("--url", default="http://127.0.0.1:8000")
-    parser.add_argument("--model", help="a name in models/, instead of the usual one")
+    parser.add_argument("--model", help="a name in models/ or a folder, instead of the usual one")
     parser.add_argument(
         "--rows", type=int, default=1_000, help="of the test split, drawn at random"
     )
     arguments = parser.parse_args()
     usual, read = SETS[arguments.set]
-    model = arguments.model or usual
+    spec = open_repository([Path("models")], arguments.model or usual, weights=True).default
     labelled = list(read(arguments.data))
     some = random.Random(_SEED).sample(labelled, min(arguments.rows, len(labelled)))
     inputs, right = [one for one, _ in some], [label for _, label in some]
 
-    wire, alone = over_the_wire(arguments.url, model, inputs), offline(model, inputs)
+    wire = over_the_wire(arguments.url, spec.key.name, inputs)
+    alone = offline(spec, inputs)
     same = float(np.mean(np.equal(wire, alone)))
     for name, found in (("over the wire", wire), ("offline", alone)):
         print(f"{name:14} {np.mean(np.equal(found, right)):.4f} of {len(right)} rows")
