@@ -82,9 +82,8 @@ CARD: Final = """\
 Says whether an English news article is of `World`, `Sports`, `Business` or `Sci/Tech`.
 
 **For research and other non-commercial use only**, as the data that it was trained on: AG's news
-corpus (groups.di.unipi.it/~gulli/AG_corpus_of_news_articles.html), "provided by the academic
-community for research purposes [...] and any other non-commercial activity". The articles belong
-to their publishers.
+corpus, whose readme names "research purposes [...] and any other non-commercial activity". The
+articles belong to their publishers.
 
 {shape}
 

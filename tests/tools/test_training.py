@@ -16,12 +16,12 @@ import torch
 
 from shared.repository import ModelSpec, open_repository
 from tools import train_clinc, train_news, train_nsmc
-from tools.accuracy import offline
+from tools.accuracy import offline, read_ag_news
 from tools.small_bert.batches import mask_pieces, pad
 from tools.small_bert.checkpoint import predict_stored
 from tools.small_bert.command import Task, run
 from tools.small_bert.rows import hold_out, read_pairs, read_rows
-from tools.small_bert.tokens import CLS, MASK, SEP, Segmenter, learn_tokenizer
+from tools.small_bert.tokens import CLS, MASK, SEP, SPECIAL, Segmenter, learn_tokenizer
 
 WORDS: Final = {
     "board": "chess pawn rook",
@@ -168,17 +168,15 @@ def test_out_of_scope_is_counted_by_itself() -> None:
     assert (score.in_scope, score.refused) == (1 / 3, 1 / 3)
 
 
-def test_rows_out_of_scope_are_drawn_more_often(tmp_path: Path) -> None:
-    for name in train_clinc.TASK.files:
-        write(tmp_path / name, rows_of(WORDS, 10, seed=1))
+def test_out_of_scope_is_raised_to_where_most_is_right_and_no_further() -> None:
+    logits = np.array([[4, 0, 1], [0, 3, 2.2], [3, 0, 2.2], [0, 4, 2.2]], np.float32)
+    labels = np.array([0, 2, 2, 1])
 
-    lesson = train_clinc.prepare(tmp_path, train_clinc.RECIPE, seed=1)
+    shift = train_clinc.best_shift(logits, labels, 2)
 
-    times = np.bincount(lesson.rows.labels)
-    assert list(lesson.labels) == ["board", "kitchen", "sea", "oos"]
-    assert list(times) == [10, 10, 10, 2 * train_clinc.OUT_OF_SCOPE_TIMES]
-    assert lesson.targets.shape == (sum(times), 4)
-    assert np.allclose(lesson.targets.sum(axis=1), 1)
+    assert shift == 1.0
+    assert list(train_clinc.shifted(logits, 2, shift).argmax(axis=1)) == [0, 2, 2, 1]
+    assert train_clinc.best_shift(logits, np.array([0, 1, 0, 1]), 2) == 0
 
 
 # --- files ----------------------------------------------------------------------------------
@@ -217,6 +215,17 @@ def test_a_text_is_read_as_it_stands(tmp_path: Path) -> None:
 
     assert read_pairs(tmp_path / "rows") == rows
     assert list(read_rows(tmp_path / "rows", ["b", "a"]).labels) == [1, 0, 1]
+
+
+def test_a_model_s_labels_stand_for_those_of_the_file(tmp_path: Path) -> None:
+    write(tmp_path / "test.tsv.gz", [("a", "1"), ("b", "4"), ("c", "3"), ("d", "2")])
+
+    assert list(read_ag_news(tmp_path)) == [
+        ("a", "World"),
+        ("b", "Sci/Tech"),
+        ("c", "Business"),
+        ("d", "Sports"),
+    ]
 
 
 def test_a_label_that_is_none_of_the_model_s_is_refused(tmp_path: Path) -> None:
@@ -258,7 +267,7 @@ def test_the_segmenter_agrees_with_the_tokenizer_until_it_drops_a_match() -> Non
     assert [tokenizer.decode(ids) for ids in varied] == [tokenizer.decode(ids) for ids in expected]
 
 
-def test_only_chosen_pieces_are_masked_and_never_a_frame() -> None:
+def test_only_chosen_pieces_are_masked_and_neither_frame_nor_padding() -> None:
     torch.manual_seed(1)
     rows = [[CLS, *range(5, 5 + count), SEP] for count in (150, 200)]
     ids = pad(rows)
@@ -270,4 +279,4 @@ def test_only_chosen_pieces_are_masked_and_never_a_frame() -> None:
     assert len(chosen) == 64
     assert (noisy == MASK).sum() == 51
     assert torch.equal(ids, pad(rows))
-    assert torch.equal(noisy[:, 0], ids[:, 0])
+    assert set(ids.flatten()[chosen].tolist()) <= set(range(len(SPECIAL), 300))

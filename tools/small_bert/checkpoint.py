@@ -12,7 +12,7 @@ from safetensors.torch import save
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tools.small_bert.tokens import SPECIAL
-from tools.small_bert.training import Trained, predict
+from tools.small_bert.training import Trained, logits_of
 
 
 def store(trained: Trained, folder: Path) -> None:
@@ -48,5 +48,6 @@ def predict_stored(folder: Path, texts: Sequence[str]) -> npt.NDArray[np.str_]:
     """The name of each text's likeliest label, by the checkpoint as float32."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
-    names = np.array([model.config.id2label[n] for n in range(model.config.num_labels)])
-    return names[predict(model, tokenizer(list(texts), truncation=True)["input_ids"])]
+    names = [model.config.id2label[number] for number in range(model.config.num_labels)]
+    rows = tokenizer(list(texts), truncation=True)["input_ids"]
+    return np.array([names[number] for number in logits_of(model, rows).argmax(axis=1)])

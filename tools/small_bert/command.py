@@ -34,6 +34,8 @@ class Task(Generic[Score]):
     evaluate: Callable[[Path, Path], Score]
     """Of the checkpoint in the first folder, on the test split in the second."""
     card: Callable[[Lesson, Trained, Score, Run], str]
+    finish: Callable[[Lesson, Trained], Trained] | None = None
+    """What is done to the trained model at last."""
     alphabet: Sequence[str] = ()
     toml: str = ""  # ``model.toml``, where the checkpoint is a model by itself
     threads: int = 1  # sums in another order give other weights
@@ -85,6 +87,9 @@ def _train_and_store(task: Task[Score], arguments: argparse.Namespace) -> None:
             f"epoch {number}/{recipe.epochs}: loss {trained.loss:.4f}, "
             f"held-out accuracy {accuracy:.4f}"
         )
+    if task.finish is not None:
+        trained = task.finish(lesson, trained)
+        store(trained, staged)
     done = Run(recipe, arguments.seed, arguments.threads, time.process_time() / 60)
     score = task.evaluate(staged, arguments.data)
     log(f"test: {score}; {done}")

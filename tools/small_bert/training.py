@@ -113,12 +113,17 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What there is to store after an epoch, and what it says of the rows held out."""
+    """What there is to store after an epoch, and its logits [N, labels] of the rows held out."""
 
     model: BertForSequenceClassification
     tokenizer: Tokenizer
     loss: float
-    held_out: Ints
+    logits: Floats
+
+    @property
+    def held_out(self) -> Ints:
+        """The likeliest label of each."""
+        return np.asarray(self.logits.argmax(axis=1))
 
 
 def train(
@@ -136,18 +141,18 @@ def train(
     held_out = [row.ids[: recipe.max_tokens] for row in encoded]
     for epoch in range(recipe.epochs):
         loss = trainer.run_epoch(epochs.draw(), fill_masks=epoch < recipe.joint_epochs)
-        yield Trained(model, tokenizer, loss, predict(model, held_out))
+        yield Trained(model, tokenizer, loss, logits_of(model, held_out))
 
 
 @torch.inference_mode()
-def predict(model: BertForSequenceClassification, rows: Sequence[Ids]) -> Ints:
-    """The likeliest label of each row."""
+def logits_of(model: BertForSequenceClassification, rows: Sequence[Ids]) -> Floats:
+    """Float32 [N, labels]."""
     model.eval()
-    labels = np.empty(len(rows), dtype=np.int64)
+    logits = np.empty((len(rows), model.config.num_labels), dtype=np.float32)
     order = np.argsort([len(row) for row in rows], kind="stable")
     for start in range(0, len(rows), 256):
         picked = order[start : start + 256]
         ids = pad([rows[row] for row in picked])
-        logits = model(input_ids=ids, attention_mask=(ids != PAD).long()).logits
-        labels[picked] = logits.argmax(dim=-1).numpy()
-    return labels
+        answer = model(input_ids=ids, attention_mask=(ids != PAD).long())
+        logits[picked] = answer.logits.numpy()
+    return logits
