@@ -2,6 +2,7 @@
 
 import base64
 import io
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -23,6 +24,7 @@ NAMED = {
     "sepal length (cm)": 5.1,
 }
 DIGITS, IRIS = "/models/mnist-digits/predict", "/models/iris-svm/predict"
+INTENTS = "/models/clinc-intents/predict"
 
 
 def in_base64(file: bytes) -> str:
@@ -47,6 +49,7 @@ def test_every_model_answers_its_own_sample(client: httpx.Client) -> None:
 
     answers = {one["name"]: labels(client.get(f"/models/{one['name']}/test")) for one in models}
 
+    assert answers["clinc-intents"] == ["exchange_rate"]
     assert answers["mnist-digits"] == ["7"]
     assert answers["iris-svm"] == ["setosa"]
     assert answers["nsmc-sentiment"] == ["positive"]
@@ -86,6 +89,43 @@ def test_a_row_comes_as_values_or_by_name(client: httpx.Client, inputs: Any) -> 
     answer = client.post(IRIS, json={"inputs": inputs})
 
     assert set(labels(answer)) == {"setosa"}
+
+
+@pytest.mark.parametrize(
+    ("request_", "intent"),
+    [
+        ("Book me a flight from Boston to Seattle on Friday", "book_flight"),
+        ("What's the weather like in Lisbon tomorrow?", "weather"),
+        ("how do you say good morning in french", "translate"),
+        ("I lost my credit card, what now?", "report_lost_card"),
+        ("tell me a joke", "tell_joke"),
+        ("who wrote the first novel ever printed", "oos"),
+    ],
+)
+def test_a_request_has_an_intent_or_is_out_of_scope(
+    client: httpx.Client, request_: str, intent: str
+) -> None:
+    assert labels(client.post(INTENTS, json={"inputs": request_})) == [intent]
+
+
+def test_texts_of_two_models_are_not_mixed_up(client: httpx.Client) -> None:
+    asked = [("/predict", "지루하다", "negative"), (INTENTS, "set an alarm for six", "alarm")] * 50
+
+    with ThreadPoolExecutor(8) as callers:
+        answers = callers.map(
+            lambda one: labels(client.post(one[0], json={"inputs": one[1]})), asked
+        )
+
+        assert list(answers) == [[label] for *_, label in asked]
+
+
+def test_every_intent_has_its_place(client: httpx.Client) -> None:
+    top = client.post(
+        INTENTS, json={"inputs": "where is my package", "parameters": {"top_k": 151}}
+    ).json()["outputs"][0]["top"]
+
+    assert len({one["label"] for one in top}) == 151
+    assert sum(one["score"] for one in top) == pytest.approx(1, abs=1e-4)
 
 
 def test_a_job_of_any_kind_is_read_by_its_id(client: httpx.Client) -> None:
@@ -219,6 +259,9 @@ def test_several_labels_come_as_a_list_and_none_for_a_row_that_failed(
 
 def test_the_status_has_a_preprocess_worker_where_a_model_wants_one(client: httpx.Client) -> None:
     status = client.get("/status").json()
+    while len(status["predictors"]) < len(status["versions"]):  # the gateway looks every second
+        time.sleep(0.1)
+        status = client.get("/status").json()
 
     wanted = {one["model"]: one["preprocessors"] for one in status["versions"]}
     assert wanted.pop("mnist-digits") == 1

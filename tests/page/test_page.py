@@ -124,11 +124,12 @@ def predicted(tab: Chromium) -> list[str]:
 @pytest.mark.slow
 def test_what_runs_is_shown(tab: Chromium, service: str) -> None:
     tab.open(service)
-    tab.wait("document.querySelectorAll('#predictors tr').length === 3")
+    tab.wait("document.querySelectorAll('#predictors tr').length === 4")
 
-    assert tab.texts("#models td:first-child a") == ["iris-svm", "mnist-digits", "nsmc-sentiment"]
-    assert "default model" in tab.texts("#models td:first-child")[2]
-    assert tab.texts("#models td:nth-child(2)")[1] == "1 predictor\n1 preprocess worker"
+    shipped = ["clinc-intents", "iris-svm", "mnist-digits", "nsmc-sentiment"]
+    assert tab.texts("#models td:first-child a") == shipped
+    assert "default model" in tab.texts("#models td:first-child")[3]
+    assert tab.texts("#models td:nth-child(2)")[2] == "1 predictor\n1 preprocess worker"
     assert tab.text("#preprocessors td").startswith("mnist-digits@1")
     assert tab.text("#pulse") == "live"
     assert tab.js("document.querySelector('#model').value") == "nsmc-sentiment"
@@ -144,6 +145,17 @@ def test_a_text_is_typed(tab: Chromium, service: str) -> None:
     assert (sample, typed) == (["positive", "negative"], ["negative", "positive"])
     assert [text.strip() for text in tab.texts(".timings dt")] == STAGES
     assert tab.js("document.querySelectorAll('.stages i').length") == len(STAGES)
+
+
+@pytest.mark.slow
+def test_of_many_labels_the_best_are_shown(tab: Chromium, service: str) -> None:
+    visit(tab, service, "clinc-intents")
+    sample = predicted(tab)
+    tab.fill("textarea", "set an alarm for seven in the morning")
+    typed = predicted(tab)
+
+    assert (sample[0], typed[0]) == ("exchange_rate", "alarm")
+    assert len(sample) == len(typed) == 5
 
 
 @pytest.mark.slow
@@ -248,7 +260,7 @@ def test_a_gateway_that_is_away_is_said_and_asked_again(tab: Chromium, service: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["nsmc-sentiment", "iris-svm", "mnist-digits"])
+@pytest.mark.parametrize("model", ["nsmc-sentiment", "clinc-intents", "iris-svm", "mnist-digits"])
 def test_a_phone_scrolls_down_only(tab: Chromium, service: str, model: str) -> None:
     visit(tab, service, model, width=360, height=740)
     predicted(tab)
