@@ -13,6 +13,8 @@ ask() { # what it is, then curl's words
 json='Content-Type: application/json'
 
 ask 'a text' "$address/predict" -H "$json" -d '{"inputs": "정말 재미있는 영화예요"}'
+ask 'a text to another model' "$address/models/clinc-intents/predict" -H "$json" -d '{
+  "inputs": "book me a flight to Seattle on Friday", "parameters": {"top_k": 3}}'
 ask 'a picture, as a form' "$address/models/mnist-digits/predict" -F image=@models/mnist-digits/sample.png
 ask 'a picture, as it is' "$address/models/mnist-digits/predict" \
   -H 'Content-Type: image/png' --data-binary @models/mnist-digits/sample.png
