@@ -234,14 +234,14 @@ image = {width = 2, height = 2}
 
 @pytest.mark.parametrize("service", ["gateway", "preprocess"])
 def test_a_sample_that_is_no_picture_is_refused_by_who_reads_pictures(
-    tmp_path: Path, service: str
+    tmp_path: Path, redis_url: str, service: str
 ) -> None:
     python(predicts("[[1, 2]] * len(batch)"))(tmp_path)
     folder = tmp_path / "models" / "rows"
     (folder / "model.toml").write_text(PICTURE)
     (folder / "one.png").write_bytes(b"no picture")
 
-    status, said = started(tmp_path, service)
+    status, said = started(tmp_path, service, redis_url)
 
     assert status == 2
     assert f'{folder}/model.toml: sample = "one.png": picture of 10 bytes is no PNG and no' in said
@@ -268,20 +268,20 @@ def test_a_sample_that_is_no_picture_is_refused_by_who_reads_pictures(
     ],
 )
 def test_a_process_that_cannot_serve_its_model_does_not_start(
-    tmp_path: Path, service: str, toml: str, code: str, told: str
+    tmp_path: Path, redis_url: str, service: str, toml: str, code: str, told: str
 ) -> None:
     python(code)(tmp_path)
     if toml:
         (tmp_path / "models" / "rows" / "model.toml").write_text(f'{toml}\nbackend = "python"\n')
 
-    status, said = started(tmp_path, service)
+    status, said = started(tmp_path, service, redis_url)
 
     assert status == 2
     assert "penstock cannot start:" in said
     assert re.search(told, said), said
 
 
-def started(tmp_path: Path, service: str) -> tuple[int, str]:
+def started(tmp_path: Path, service: str, redis_url: str) -> tuple[int, str]:
     """How a service ends that is started on the folder's models, and what it says."""
     environ = {name: v for name, v in os.environ.items() if not name.startswith("PENSTOCK_")}
     ended = subprocess.run(
@@ -290,7 +290,7 @@ def started(tmp_path: Path, service: str) -> tuple[int, str]:
             **environ,
             "PENSTOCK_MODELS": str(tmp_path / "models"),
             "PENSTOCK_MODEL": "rows",
-            "PENSTOCK_REDIS_URL": "redis://127.0.0.1:1",
+            "PENSTOCK_REDIS_URL": redis_url,  # a predictor asks it what is wanted before it loads
         },
         cwd=ROOT,
         capture_output=True,
