@@ -4,6 +4,7 @@ What an answer says is :mod:`services.gateway.answers`' matter; this decides whe
 """
 
 import asyncio
+import math
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from services.gateway.asgi import Answer
 from services.gateway.schemas import TimingsMs
 from services.preprocess.codecs import Codec
 from shared.contract import ModelKey, Record, Success
-from shared.errors import PredictionFailed
+from shared.errors import Overloaded, PredictionFailed
 
 T = TypeVar("T")
 
@@ -44,6 +45,7 @@ class Answering:
 
         Raises:
             PredictionFailed: the model's own decode does not return
+            Overloaded: its decodes of others have not
         """
         codec = self._codecs.get(record.model)
         make = partial(answers.prediction, record, codec, spent, instance=instance)
@@ -54,6 +56,7 @@ class Answering:
 
         Raises:
             PredictionFailed: the model's own decode does not return
+            Overloaded: its decodes of others have not
         """
         codec = self._codecs.get(record.model)
         make = partial(answers.job_record, record, codec, status=status)
@@ -69,15 +72,23 @@ class Answering:
         return make()
 
     async def _decoded(self, model: ModelKey, make: Callable[[], Answer]) -> Answer:
-        places = self._places[model]
+        places, limit_s = self._places[model], self._longest_decode_s
         try:
-            async with asyncio.timeout(self._longest_decode_s):
+            async with asyncio.timeout(limit_s):
                 await places.acquire()
+        except TimeoutError:
+            raise Overloaded(
+                f"{_DECODED_AT_ONCE} answers of model {model} are being decoded, and none was done "
+                f"within {limit_s:g} s: try again later",
+                retry_after_s=math.ceil(limit_s),
+            ) from None
+        try:
+            async with asyncio.timeout(limit_s):
                 return await _in_a_thread(make, ended=places.release)
         except TimeoutError:
             raise PredictionFailed(
-                f"the decode of model {model} did not return within {self._longest_decode_s:g} s: "
-                "it has to be mended"
+                f"the decode of model {model} did not return within {limit_s:g} s: it has to be "
+                "mended"
             ) from None
 
 
@@ -113,5 +124,9 @@ async def _in_a_thread(work: Callable[[], T], *, ended: Callable[[], None]) -> T
         with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(settle, result, error)
 
-    threading.Thread(target=run, name="decode", daemon=True).start()
+    try:
+        threading.Thread(target=run, name="decode", daemon=True).start()
+    except RuntimeError:  # no more threads can be had
+        ended()
+        raise
     return await answer

@@ -1,6 +1,6 @@
 """The composition root: the only place that reads settings and builds what all models share.
 
-Reads like a table of contents: load, open, work, drain.
+Reads like a table of contents: ask what is wanted, load, open, work, drain.
 """
 
 import asyncio

@@ -155,14 +155,15 @@ class Batcher:
             seconds = self._cost.seconds(extent)
             bulk = sum(one.tokens for one in batch if one.lane is Lane.BULK) / extent.real_tokens
             credit_s = self._bulk_credit_s + (self._policy.bulk_share - bulk) * seconds
-            self._bulk_credit_s = max(credit_s, -self._limit_s())
+            self._bulk_credit_s = min(max(credit_s, -self._limit_s()), self._limit_s())
 
     def _fill(self, leader_lane: Lane, *, now: float) -> tuple[list[Delivery], Extent]:
         waiting = {lane: queue.in_order() for lane, queue in self._waiting.items()}
         limits_s = {Lane.INTERACTIVE: self._limit_s(), Lane.BULK: self._bulk_limit_s(now=now)}
         first = waiting[leader_lane].pop(0)
         batch, extent = [first], self._extent(first)
-        for lane, others in waiting.items():
+        for lane in sorted(waiting, key=lambda one: one is not leader_lane):
+            others = waiting[lane]
             if not self._policy.packed:
                 others.sort(key=lambda one: abs(one.longest - first.longest))  # keeps turns in ties
             for delivery in others:

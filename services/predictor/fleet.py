@@ -70,6 +70,8 @@ class Fleet:
         self._patience = Patience(went_away=lambda: None)  # the servings say so
         self._waiting: list[Serving] = []
         """Loaded, and at work as soon as there are tasks."""
+        self._unwanted: dict[ModelKey, ModelSpec] = {}
+        """What is in the files, and not served."""
         self._running: dict[ModelKey, _Running] = {}
         self._leaving: dict[ModelKey, int] = {}
         """Until every gateway has followed the catalogue to that revision."""
@@ -89,17 +91,15 @@ class Fleet:
         Raises:
             UnknownBackend, ModelRefused: it cannot be served here, though the files ask for it
         """
-        self._catalogue.follow(self._repository, desired)
-        specs = self._wanted(self._repository)
-        served = self._served(specs)
-        for spec in specs:
-            if spec.key in served and spec.key.name not in desired.models:
-                await self._load_one(spec)
-            elif spec.key in served or await self._is_needed(spec.key, desired.revision):
+        repository = self._repository
+        if desired.revision:  # what is wished may be newer than what was read
+            repository = await asyncio.to_thread(self._reopen)
+        for spec in self._follow_to(repository, desired):
+            if spec.key.name in desired.models:
                 await self._try_to_load(spec)
-        here = {serving.model for serving in self._waiting}
-        self._leaving = _replaced(here, served, desired)
-        return list(here)
+            else:
+                await self._load_one(spec)
+        return [serving.model for serving in self._waiting]
 
     async def open(self) -> None:
         """Wait for Redis, and make the consumer groups."""
@@ -121,6 +121,7 @@ class Fleet:
                 desired = await self._wishes.read()
                 if desired.revision != self._catalogue.revision:
                     await self._take_up(desired, tasks)
+                await self._take_back(tasks)
                 for model in [key for key in self._leaving if key in self._running]:
                     await self._let_go(model)
             await asyncio.sleep(_EVERY_S)
@@ -135,31 +136,43 @@ class Fleet:
     async def _take_up(self, desired: Desired, tasks: asyncio.TaskGroup) -> None:
         try:
             repository = await asyncio.to_thread(self._reopen)
-            wanted = self._wanted(repository)
+            served = self._follow_to(repository, desired)
         except ModelRefused as refused:
             log.warning("the repository cannot be read, the models stay", why=str(refused))
             return
-        self._catalogue.follow(repository, desired)
-        served = self._served(wanted)
         log.info("the catalogue has changed", revision=desired.revision, models=len(served))
-        for key, spec in served.items():
-            if key not in self._running and await self._try_to_load(spec):
+        for spec in served:
+            if spec.key not in self._running and await self._try_to_load(spec):
                 await self.open()
                 self.start(tasks)
-        self._leaving = _replaced(self._running, served, desired)
+        self._leaving = _replaced(self._running, {spec.key for spec in served}, desired)
         for running in self._running.values():
             running.serving.revision = desired.revision
 
-    def _served(self, specs: Sequence[ModelSpec]) -> dict[ModelKey, ModelSpec]:
-        served = {spec.key for spec in self._catalogue.specs()}
-        return {spec.key: spec for spec in specs if spec.key in served}
+    async def _take_back(self, tasks: asyncio.TaskGroup) -> None:
+        """Load what is not wanted any more and yet asked for, by a gateway that is behind.
 
-    async def _is_needed(self, model: ModelKey, revision: int) -> bool:
-        """Something waits for it, or a gateway may still send something."""
-        heard = await self._patience(self._wishes.gateways)
-        if any(reached < revision for reached in heard.values()):
-            return True
-        return bool(await self._patience(partial(self._backlog, model)))
+        Raises:
+            QueueUnavailable
+        """
+        for key, spec in self._unwanted.items():
+            if key in self._running or not await self._backlog(key):
+                continue
+            if await self._try_to_load(spec):
+                await self.open()
+                self.start(tasks)
+                self._leaving[key] = self._catalogue.revision
+            else:
+                del self._unwanted[key]
+                return  # the others a second later
+
+    def _follow_to(self, repository: Repository, desired: Desired) -> list[ModelSpec]:
+        """What this process is to serve from now on."""
+        specs = self._wanted(repository)
+        self._catalogue.follow(repository, desired)
+        served = {spec.key for spec in self._catalogue.specs()}
+        self._unwanted = {spec.key: spec for spec in specs if spec.key not in served}
+        return [spec for spec in specs if spec.key in served]
 
     async def _try_to_load(self, spec: ModelSpec) -> bool:
         try:

@@ -57,7 +57,7 @@ class PredictorSettings(FrozenSettings, env_prefix="PENSTOCK_PREDICTOR_"):
         0.2,
         ge=0,
         le=1,
-        description="part of the device that bulk gets while interactive waits, and of "
+        description="part of the device that bulk gets while interactive waits (0: none), and of "
         "max_forward_ms that it fills while interactive work comes in",
     )
     read_ahead_ms: int = Field(

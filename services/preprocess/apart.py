@@ -6,6 +6,7 @@ with it. Here that costs one input: its process is killed, and the next input ge
 
 import asyncio
 import os
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Awaitable
@@ -146,8 +147,9 @@ class _Child:
         return _decode(await self._answers.readexactly(size))
 
     def kill(self) -> None:
+        """It and all that it has started."""
         with suppress(ProcessLookupError):
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     async def ended(self) -> int:
         """Wait for its end; its exit status."""

@@ -294,7 +294,7 @@ async def _loaded(servings: Iterable[Serving]) -> list[Serving]:
     for serving in servings:
         try:
             await serving.load()
-        except ModelRefused as refused:
+        except (ModelRefused, OSError) as refused:
             log.warning("a model's inputs cannot be preprocessed", why=str(refused))
         else:
             loaded.append(serving)

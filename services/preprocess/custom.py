@@ -74,7 +74,7 @@ class CustomCodec:
         """
         try:
             answer = self._decode_one({one.name: _listed(one) for one in success.tensors})
-        except Exception as exc:  # the wall: it is somebody's code
+        except (Exception, SystemExit) as exc:  # the wall: it is somebody's code
             raise PredictionFailed(f"decode raised {type(exc).__name__}: {exc}") from exc
         if not isinstance(answer, dict):
             raise PredictionFailed(f"decode returned {type(answer).__name__}, not a dict")
@@ -92,7 +92,7 @@ class CustomCodec:
             if not isinstance(named, Mapping) or not named:
                 raise TypeError(f"it returned {type(named).__name__}, not a dict of arrays by name")
             columns = tuple(_column(str(name), value) for name, value in named.items())
-        except Exception as exc:  # noqa: BLE001 -- the wall: it is somebody's code
+        except (Exception, SystemExit) as exc:  # noqa: BLE001 -- the wall: it is somebody's code
             known = isinstance(exc, ValueError) and str(exc)
             return InvalidRequest(known or f"the model's encode raised {type(exc).__name__}: {exc}")
         size = columns[0].lengths[0]

@@ -129,7 +129,7 @@ async def test_an_encode_that_ends_its_process_fails_its_input_alone(
     first, died, left, raised, last = answer.json()["outputs"]
     assert (first["length"], last["length"]) == (4, 4)
     assert "ended its process with status -9" in died["error"]["detail"]
-    assert "ended its process with status 7" in left["error"]["detail"]
+    assert left["error"]["detail"] == "the model's encode raised SystemExit: 7"
     assert raised["error"] == {"code": "invalid_request", "detail": "that is no input"}
     assert cluster.preprocessors[0].status is None
 

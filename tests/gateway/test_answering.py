@@ -92,5 +92,27 @@ async def test_a_decode_that_never_returns_costs_its_own_model_alone(tmp_path: P
     echo = await answering.job_record(record(success(b"x"), model=OTHER), status=200)
 
     assert json.loads(echo.body)["outputs"] == [{"echo": "x"}]
-    told = f"the decode of model {MODEL} did not return within 0.2 s: it has to be mended"
-    assert [str(one) for one in await hanging] == [told] * 6
+    told = [str(one) for one in await hanging]
+    assert (
+        told[:4]
+        == [f"the decode of model {MODEL} did not return within 0.2 s: it has to be mended"] * 4
+    )
+    assert all("4 answers of model" in one and "try again later" in one for one in told[4:])
+
+
+async def test_a_thread_that_cannot_be_had_keeps_no_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering = Answering({MODEL: custom(tmp_path, "def decode(outputs):\n    return {}\n")})
+    whole = record(success())
+
+    def none_left(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none_left)
+        for _ in range(5):
+            with pytest.raises(RuntimeError):
+                await answering.job_record(whole, status=200)
+
+    assert (await answering.job_record(whole, status=200)).status == 200

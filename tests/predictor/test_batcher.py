@@ -252,6 +252,32 @@ def test_what_bulk_had_before_does_not_starve_it_when_interactive_fills_the_devi
     assert lanes.count(Lane.BULK) >= 8
 
 
+def test_small_bulk_has_its_share_too_and_saves_nothing_up() -> None:
+    device = Device(fixed_ms=2)
+    batcher = Batcher(policy(max_forward_s=0.1, token_budget=1_000, max_rows=64), device)
+    spent_s = dict.fromkeys(Lane, 0.0)
+
+    def step(bulk: int, *, waiting: int) -> list[Delivery]:
+        while batcher.tokens(Lane.INTERACTIVE) < 200:
+            batcher.add(delivery(longest=10), now=0.0)
+        while batcher.tokens(Lane.BULK) < waiting:
+            batcher.add(delivery(longest=bulk, lane=Lane.BULK), now=0.0)
+        batch = take(batcher)
+        seconds, tokens = device.seconds(extent_of(batch)), sum(one.tokens for one in batch)
+        for one in batch:
+            spent_s[one.lane] += seconds * one.tokens / tokens
+        return batch
+
+    for _ in range(500):
+        step(bulk=1, waiting=100)
+    assert spent_s[Lane.BULK] > 0.1 * sum(spent_s.values())
+
+    for _ in range(500):
+        step(bulk=1, waiting=1)  # it could have more
+    led = [step(bulk=50, waiting=50)[0].lane for _ in range(20)]
+    assert led.count(Lane.BULK) <= 10
+
+
 def test_bulk_that_waits_alone_is_not_held_back() -> None:
     batcher = holding(policy(bulk_share=0.0), delivery(lane=Lane.BULK))
 

@@ -105,6 +105,7 @@ def test_outputs_are_numbers_and_lists(tmp_path: Path, array: Any, listed: Any) 
     [
         ("outputs['z']", "decode raised KeyError: 'z'"),
         ("[1]", "decode returned list, not a dict"),
+        ("exit(3)", "decode raised SystemExit: 3"),
     ],
 )
 def test_what_goes_wrong_in_decode_is_the_models_fault(
