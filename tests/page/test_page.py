@@ -181,6 +181,8 @@ def test_the_sample_picture_is_sent_as_it_is(tab: Chromium, service: str) -> Non
 @pytest.mark.slow
 def test_a_digit_is_drawn_with_the_mouse(tab: Chromium, service: str) -> None:
     visit(tab, service, "mnist-digits")
+    box = tab.js("document.querySelector('canvas').getBoundingClientRect().toJSON()")
+    assert box["width"] == box["height"], "what is drawn is not stretched"
     x, y = tab.middle_of("canvas")
     tab.drag((x, y - 60), *((x, y + dy) for dy in range(-50, 60, 10)))
 
