@@ -5,9 +5,8 @@ Reads like a table of contents: ask what is wanted, load, open, work, drain.
 
 import asyncio
 import signal
-from collections.abc import Coroutine
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import structlog
 from prometheus_client import REGISTRY
@@ -26,10 +25,10 @@ from shared.queue.deliveries import DeliveryQueue, process_name
 from shared.queue.drain import GraceRanOut, NothingToFinish, bound_the_drain
 from shared.queue.wishes import Wishes
 from shared.repository import Repository, open_repository
+from shared.stopping import unless_stopped
 from shared.telemetry import OpsServer
 
 log = structlog.get_logger()
-T = TypeVar("T")
 
 FAILED_EXIT: Final = 1
 """Exit status when the device was lost, or the grace ran out before all begun was settled."""
@@ -104,12 +103,12 @@ class Predictor:
 
     async def _serve(self, fleet: Fleet) -> int:
         self._not_ready = "Redis does not answer"
-        if (desired := await self._unless_stopped(fleet.wished())) is None:
+        if (desired := await unless_stopped(self._stop, fleet.wished())) is None:
             return 0
         self._not_ready = "the models are being loaded"
         models = await fleet.load(desired)
         self._not_ready = "Redis does not answer"
-        await self._unless_stopped(fleet.open())
+        await unless_stopped(self._stop, fleet.open())
         if self._stop.is_set():
             return 0
         self._not_ready = None
@@ -118,16 +117,6 @@ class Predictor:
         self._not_ready = "draining"
         await asyncio.gather(*(serving.leave() for serving in fleet.servings()))
         return status
-
-    async def _unless_stopped(self, waiting: Coroutine[Any, Any, T]) -> T | None:
-        """What comes of it, or None when told to stop before."""
-        async with asyncio.TaskGroup() as tasks:
-            awaited = tasks.create_task(waiting)
-            stopping = tasks.create_task(self._stop.wait())
-            await asyncio.wait([awaited, stopping], return_when=asyncio.FIRST_COMPLETED)
-            awaited.cancel()
-            stopping.cancel()
-        return None if awaited.cancelled() else awaited.result()
 
     async def _work(self, fleet: Fleet) -> int:
         """Run until stopped and drained; the exit status."""

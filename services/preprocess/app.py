@@ -34,6 +34,7 @@ from shared.queue.leases import Leases, keep_leases
 from shared.queue.patience import Patience
 from shared.queue.wishes import Wishes
 from shared.repository import open_repository
+from shared.stopping import unless_stopped
 from shared.telemetry import OpsServer
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -166,7 +167,9 @@ class Preprocessor:
         new = self._take_in(self._specs, redis)
         await asyncio.gather(*(serving.load() for serving in new))
         self._servings = {serving.model: serving for serving in new}
-        if not await self._reached():
+        self._not_ready = "Redis does not answer"
+        await unless_stopped(self._stop, _open(self._servings.values()))
+        if self._stop.is_set():
             return 0
         self._not_ready = None
         models = [str(key) for key in self._servings]
@@ -199,17 +202,6 @@ class Preprocessor:
             )
             new.append(serving)
         return new
-
-    async def _reached(self) -> bool:
-        """Wait for Redis; False when told to stop before it answered."""
-        self._not_ready = "Redis does not answer"
-        async with asyncio.TaskGroup() as tasks:
-            opening = tasks.create_task(_open(self._servings.values()))
-            stopping = tasks.create_task(self._stop.wait())
-            await asyncio.wait([opening, stopping], return_when=asyncio.FIRST_COMPLETED)
-            opening.cancel()
-            stopping.cancel()
-        return not opening.cancelled()
 
     async def _work(self, redis: Any) -> int:
         """Run until stopped and drained; the exit status."""
