@@ -20,6 +20,9 @@ Tenant = NewType("Tenant", str)
 ONLY_TENANT: Final = Tenant("default")
 """The one tenant until callers have keys; everything already asks for a tenant."""
 
+DEADLINE_LIMIT_MS: Final = 7 * 24 * 3_600_000
+"""A job may be asked to be begun within a week at most."""
+
 _BYTES_PER_TOKEN: Final = 32
 
 

@@ -14,11 +14,10 @@ from typing import Annotated, Any, Final, Literal, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from shared.contract import DEADLINE_LIMIT_MS
 from shared.model_spec import Color, Cost, ModelRefused, Pooling, Preprocess, Scoring, Task
 
 FILE: Final = "model.toml"
-
-_LONGEST_QUEUE_MS: Final = 7 * 24 * 3_600_000
 
 Words = Annotated[str, Meta(min_length=1)]
 Milliseconds = Annotated[float, Meta(ge=0, le=3_600_000)]
@@ -96,7 +95,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_tokens: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(examples=[512])] = None
     max_characters: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(examples=[32768])] = None
     max_queue_ms: Annotated[
-        Annotated[int, Meta(ge=1, le=_LONGEST_QUEUE_MS)] | None, Meta(examples=[5000])
+        Annotated[int, Meta(ge=1, le=DEADLINE_LIMIT_MS)] | None, Meta(examples=[5000])
     ] = None
     image: Annotated[ImageConfig | None, Meta(examples=[{"width": 28, "height": 28}])] = None
     table: Annotated[TableConfig | None, Meta(examples=[{"features": ["height", "age"]}])] = None

@@ -16,10 +16,10 @@ from services.gateway import bodies
 from services.gateway.asgi import Call
 from services.gateway.bodies import Body
 from services.gateway.preferences import Preferences, WaitLimits, read_preferences
-from services.gateway.schemas import DEADLINE_LIMIT_MS, Parameters, PredictBody
+from services.gateway.schemas import Parameters, PredictBody
 from services.preprocess.codecs import Codec
 from shared.catalogue import Catalogue
-from shared.contract import ONLY_TENANT, JobId, Lane, ModelKey, Tenant
+from shared.contract import DEADLINE_LIMIT_MS, ONLY_TENANT, JobId, Lane, ModelKey, Tenant
 from shared.errors import InvalidRequest, JobNotFound, TooManyInputs, UnsupportedMediaType
 from shared.model_spec import ImageInput, ModelSpec
 

@@ -15,13 +15,13 @@ from fastapi.openapi.utils import get_openapi
 from services.gateway import schemas
 from services.gateway.bodies import FIELDS, FORM, PART, PICTURES
 from services.gateway.schemas import (
-    DEADLINE_LIMIT_MS,
     JobRecord,
     LabelAnswer,
     PredictBody,
     Prediction,
     ServingWish,
 )
+from shared.contract import DEADLINE_LIMIT_MS
 from shared.model_spec import AnyInput, ImageInput, Input, TableInput, TextInput
 
 Json = dict[str, Any]

@@ -8,10 +8,9 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from shared.contract import State
+from shared.contract import DEADLINE_LIMIT_MS, State
 
 TOP_K_LIMIT: Final = 1_000
-DEADLINE_LIMIT_MS: Final = 7 * 24 * 3_600_000
 
 JobId = Annotated[str, Meta(description="of the job: `/jobs/{id}` answers it")]
 ModelName = Annotated[str, Meta(description="name of the model")]
