@@ -16,9 +16,13 @@ from shared.contract import (
     Lane,
     Layout,
     ModelKey,
+    Outcome,
+    Record,
+    State,
     Success,
     Tenant,
     Tensor,
+    Timings,
 )
 from shared.queue.deliveries import Begun, Settlement
 from shared.queue.jobs import SubmitPolicy
@@ -118,6 +122,28 @@ def success(values: bytes = b"\x00\x00\x80?", *, name: str = "logits") -> Succes
 def failure(code: str = "prediction_failed", detail: str = "the model raised") -> Failure:
     """A row without an answer."""
     return Failure(code, detail)
+
+
+def record(*outcomes: Outcome, model: ModelKey = MODEL) -> Record:
+    """That of a job which has ended, each of its rows with a result."""
+    return Record(
+        id=job_id(),
+        state=State.SUCCEEDED,
+        model=model,
+        rows=len(outcomes),
+        succeeded=len(outcomes),
+        failed=0,
+        expired=0,
+        attempt=1,
+        top_k=1,
+        submitted_us=1,
+        begun_us=2,
+        completed_us=3,
+        deadline_us=None,
+        retention_ms=1_000,
+        timings=Timings(),
+        outcomes=outcomes,
+    )
 
 
 def settlement(

@@ -12,34 +12,13 @@ from services.gateway.schemas import TimingsMs
 from services.preprocess.codecs import Codec
 from services.preprocess.custom import CustomCodec
 from services.preprocess.echo import EchoCodec
-from shared.contract import ModelKey, Outcome, Record, State, Timings
+from shared.contract import ModelKey
 from shared.model_spec import Cost
-from tests.builders import MODEL, job_id, success
+from tests.builders import MODEL, record, success
 from tests.specs import stand_in
 
 SPENT = TimingsMs(0, 0, 0, 0, 0, 0)
 OTHER = ModelKey("other", "1")
-
-
-def record(*outcomes: Outcome, model: ModelKey = MODEL) -> Record:
-    return Record(
-        id=job_id(),
-        state=State.SUCCEEDED,
-        model=model,
-        rows=len(outcomes),
-        succeeded=len(outcomes),
-        failed=0,
-        expired=0,
-        attempt=1,
-        top_k=1,
-        submitted_us=1,
-        begun_us=2,
-        completed_us=3,
-        deadline_us=None,
-        retention_ms=1_000,
-        timings=Timings(),
-        outcomes=outcomes,
-    )
 
 
 def custom(folder: Path, decode: str) -> CustomCodec:

@@ -3,30 +3,11 @@ import asyncio
 import pytest
 
 from services.gateway.pending import Pending
-from shared.contract import JobId, ModelKey, Record, State, Timings
+from shared.contract import JobId
 from shared.errors import QueueUnavailable
+from tests.builders import record
 
 JOB = JobId("job-1")
-
-
-def record(job: JobId = JOB) -> Record:
-    return Record(
-        id=job,
-        state=State.SUCCEEDED,
-        model=ModelKey("stand-in", "1"),
-        rows=1,
-        succeeded=1,
-        failed=0,
-        expired=0,
-        attempt=1,
-        top_k=1,
-        submitted_us=1,
-        begun_us=2,
-        completed_us=3,
-        deadline_us=None,
-        retention_ms=1_000,
-        timings=Timings(),
-    )
 
 
 async def test_whoever_waits_removes() -> None:

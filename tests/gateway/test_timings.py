@@ -7,7 +7,7 @@ from services.gateway.schemas import TimingsMs
 from services.gateway.timings import Marks, of_call, of_job, server_timing
 from shared.clock import RedisClock
 from shared.contract import Timings
-from tests.gateway.test_pending import record
+from tests.builders import record
 
 REDIS_AHEAD_S = 1_000.0
 
