@@ -1,9 +1,13 @@
-"""uvicorn's protocol, with two things of ours: one write a response, refusals as problem+json."""
+"""uvicorn's protocol, with three things of ours.
+
+One write a response; refusals as problem+json; an offer to upgrade is declined, not obeyed.
+"""
 
 import asyncio
 from http import HTTPStatus
 from typing import Any, Final, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from services.gateway.asgi import CLOSE, Answer
@@ -11,6 +15,9 @@ from services.gateway.problems import answer_to_framework
 
 _STATUS_LINE: Final = b"HTTP/1.1 "
 _CONTINUE: Final = b"HTTP/1.1 100"
+_CONNECT: Final = b"CONNECT"
+_OFFERED: Final = (b"upgrade", b"http2-settings")
+"""Headers, and words of the Connection header, that offer another protocol."""
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -19,6 +26,52 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._together = _Together(transport)
         super().connection_made(cast(asyncio.Transport, self._together))
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        rest: bytes | memoryview = data
+        try:
+            while rest:
+                rest = self._read(rest)
+        except httptools.HttpParserError:
+            message = "Invalid HTTP request received."
+            self.logger.warning(message)
+            self.send_400_response(message)
+
+    def _read(self, data: bytes | memoryview) -> bytes | memoryview:
+        """Parse it all, or up to the end of a head that offers another protocol; what is left."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            (head_bytes,) = offer.args
+            self._decline()
+            return memoryview(data)[head_bytes:]
+        return b""
+
+    def on_headers_complete(self) -> None:
+        if not self._is_offered_another_protocol():
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if not self._is_offered_another_protocol():
+            super().on_message_complete()
+
+    def _is_offered_another_protocol(self) -> bool:
+        """``Upgrade``; a CONNECT, which the parser takes for the same, is none and is refused."""
+        return self.parser.should_upgrade() and self.parser.get_method() != _CONNECT
+
+    def _decline(self) -> None:
+        """Read the head again without its offer, which a server may ignore (RFC 9110, 7.8).
+
+        Java's client offers h2c with each first request, ``curl --http2`` too. The parser takes
+        the body of such a request for the other protocol's, whatever its method and length.
+        """
+        head = _without_offer(
+            self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers
+        )
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self.parser.feed_data(head)
 
     def on_response_complete(self) -> None:
         self._together.flush()
@@ -31,6 +84,20 @@ class HttpProtocol(HttpToolsProtocol):
         )
         self.transport.write(_on_the_wire(answer))
         self.transport.close()
+
+
+def _without_offer(
+    method: bytes, url: bytes, version: str, headers: list[tuple[bytes, bytes]]
+) -> bytes:
+    """The head of a request as it would have been without the offer of another protocol."""
+    lines = [b"%s %s HTTP/%s" % (method, url, version.encode())]
+    for name, value in headers:
+        if name == b"connection":
+            words = [word.strip() for word in value.split(b",")]
+            value = b", ".join([word for word in words if word.lower() not in _OFFERED])  # noqa: PLW2901
+        if name not in _OFFERED:
+            lines.append(name + b": " + value)
+    return b"\r\n".join([*lines, b"", b""])
 
 
 class _Together:

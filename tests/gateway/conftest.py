@@ -1,6 +1,8 @@
 """One gateway and one Redis for the folder's tests; a predictor only where a test asks for one."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
@@ -40,3 +42,16 @@ async def predictor(gateway_redis: RedisServer) -> AsyncIterator[EchoWorker]:
     yield worker
     running.cancel()
     await asyncio.wait([running])
+
+
+@pytest.fixture
+def echoing(gateway: GatewayProcess) -> Iterator[None]:
+    """A predictor in a process of its own: the test blocks."""
+    command = [sys.executable, "-m", "tests.gateway.echo_worker", gateway.redis_url]
+    nowhere = subprocess.DEVNULL
+    worker = subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere)
+    try:
+        yield
+    finally:
+        worker.kill()
+        worker.wait()

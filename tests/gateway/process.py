@@ -48,6 +48,14 @@ class GatewayProcess:
         return self.process.wait(timeout=_END_LIMIT_S)
 
 
+def everything_from(connection: socket.socket) -> bytes:
+    """What comes until the other end closes."""
+    parts = []
+    while part := connection.recv(65_536):
+        parts.append(part)
+    return b"".join(parts)
+
+
 @contextmanager
 def running_gateway(
     redis_url: str, *, inherit_socket: bool = True, **settings: object

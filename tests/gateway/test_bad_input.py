@@ -1,14 +1,13 @@
 """Each a clear problem, and nothing else disturbed."""
 
 import json
-import socket
 import uuid
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.gateway.process import GatewayProcess
+from tests.gateway.process import GatewayProcess, everything_from
 
 JSON = {"Content-Type": "application/json"}
 PROBLEM_MEMBERS = {"type", "title", "status", "detail", "instance", "code"}
@@ -248,10 +247,3 @@ def head(path: str, *, length: int) -> bytes:
         f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         f"Content-Length: {length}\r\n\r\n"
     ).encode()
-
-
-def everything_from(connection: socket.socket) -> bytes:
-    parts = []
-    while part := connection.recv(65_536):
-        parts.append(part)
-    return b"".join(parts)

@@ -23,19 +23,6 @@ positive_data_acceptance.expected-statuses = ["2xx", 403, 404, 409, 422, 504]
 EXCLUDED = "negative_data_rejection"
 
 
-@pytest.fixture
-def echoing(gateway: GatewayProcess) -> Iterator[None]:
-    """A predictor in a process of its own: the test blocks."""
-    command = [sys.executable, "-m", "tests.gateway.echo_worker", gateway.redis_url]
-    nowhere = subprocess.DEVNULL
-    worker = subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere)
-    try:
-        yield
-    finally:
-        worker.kill()
-        worker.wait()
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.usefixtures("echoing")
