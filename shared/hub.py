@@ -1,19 +1,29 @@
-"""Fetch a checkpoint from the Hugging Face hub, or find it in the local cache.
+"""Find a checkpoint in the local Hugging Face cache, or fetch it from the hub.
 
 The wall to ``huggingface_hub``: its errors end here. It is imported when a hub id is
-asked for; everybody else starts without it. ``HF_HUB_OFFLINE`` and ``HF_HOME`` are its own.
+asked for; everybody else starts without it. ``HF_HUB_OFFLINE``, ``HF_HOME`` and
+``HF_HUB_ETAG_TIMEOUT`` are its own.
+
+What the cache holds is used, and the hub is not asked: a start does not depend on the hub,
+and every process of a service serves the same revision.
 """
 
+import json
 import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import structlog
 
 from shared.checkpoint import CONFIG, TOKENIZER, TOKENIZER_CONFIG
 from shared.model_spec import ModelRefused
 
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _FILES: Final = [CONFIG, TOKENIZER, TOKENIZER_CONFIG]
 _WEIGHTS: Final = ["*.safetensors", "*.safetensors.index.json"]
+_SUBFOLDERS: Final = ["*/*"]
 
 
 def is_hub_id(model: str) -> bool:
@@ -27,13 +37,84 @@ def fetch(hub_id: str, *, weights: bool) -> Path:
     Raises:
         ModelRefused: unknown, gated, unreachable, or not in the cache of an offline machine.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import set_client_factory, snapshot_download
     from huggingface_hub.errors import HFValidationError
 
     wanted = _FILES + _WEIGHTS if weights else _FILES
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=wanted, ignore_patterns=["*/*"]))
+        if (folder := _cached(hub_id, wanted, weights=weights)) is not None:
+            return folder
+        set_client_factory(_client)
+        log.info("fetching a checkpoint from the hub", hub_id=hub_id)
+        return Path(snapshot_download(hub_id, allow_patterns=wanted, ignore_patterns=_SUBFOLDERS))
     except (OSError, HFValidationError) as exc:  # every error of the hub is an OSError
         raise ModelRefused(
-            f"{hub_id}: is no directory here, and cannot be fetched from the hub: {exc}"
+            f"{hub_id}: is no directory here, and cannot be fetched from the hub: {_in_a_line(exc)}"
         ) from exc
+
+
+def _cached(hub_id: str, wanted: list[str], *, weights: bool) -> Path | None:
+    """The newest revision in the cache, None where it is not there or not all of it."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        found = snapshot_download(
+            hub_id, allow_patterns=wanted, ignore_patterns=_SUBFOLDERS, local_files_only=True
+        )
+    except LocalEntryNotFoundError:  # an incomplete one is among these
+        return None
+    folder = Path(found)
+    if not _is_whole(folder, weights=weights):
+        return None
+    log.info(
+        "a checkpoint of the hub is served from the cache, the hub is not asked for a newer one",
+        hub_id=hub_id,
+        revision=folder.name,
+        to_update=f"hf download {hub_id}",
+    )
+    return folder
+
+
+def _is_whole(folder: Path, *, weights: bool) -> bool:
+    """What the library cannot tell of a folder that an older version of it has filled."""
+    if not (folder / CONFIG).is_file():
+        return False
+    if not weights:
+        return True
+    for index in folder.glob("*.safetensors.index.json"):
+        return all((folder / shard).is_file() for shard in _shards(index))
+    return any(folder.glob("*.safetensors"))
+
+
+def _shards(index: Path) -> set[str]:
+    """The files that an index of weights names; one that no file has where it cannot be read."""
+    try:
+        return set(json.loads(index.read_bytes())["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {"an index that cannot be read"}
+
+
+def _client() -> Any:
+    """The library's own HTTP client, of which no request waits for ever."""
+    from huggingface_hub.utils._http import default_client_factory
+
+    client = default_client_factory()
+    hooks = client.event_hooks
+    client.event_hooks = {**hooks, "request": [*hooks.get("request", ()), _bound]}
+    return client
+
+
+def _bound(request: Any) -> None:
+    """Limit each wait for the hub that the library leaves open: lists of files and revisions."""
+    from huggingface_hub.constants import HF_HUB_ETAG_TIMEOUT
+
+    waits = request.extensions.get("timeout", {})
+    request.extensions["timeout"] = {
+        step: HF_HUB_ETAG_TIMEOUT if waits.get(step) is None else waits[step]
+        for step in ("connect", "read", "write", "pool")
+    }
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -18,6 +18,7 @@ from services.gateway.settings import GatewaySettings
 from shared.contract import GatewayId
 from shared.repository import ModelRefused, Repository, open_repository
 from shared.settings import load, refuse
+from shared.stopping import leave_when_told
 from shared.telemetry import configure_logging
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -30,6 +31,7 @@ _NEW_BEFORE_COLLECTING = 5_000  # Python's own is 700
 
 def main() -> NoReturn:
     settings = load(GatewaySettings)
+    leave_when_told()
     shared = settings.shared
     configure_logging(shared.log_format, shared.log_level, service="gateway")
     repository = _repository(settings)

@@ -28,6 +28,7 @@ from services.preprocess.settings import PreprocessSettings
 from shared.errors import ServiceError
 from shared.repository import ModelRefused, ModelSpec, open_repository
 from shared.settings import SettingsRefused, load, refuse
+from shared.stopping import leave_when_told
 from shared.telemetry import configure_logging
 
 
@@ -36,12 +37,13 @@ def main() -> None:
     gateway = load(GatewaySettings)
     predictor = load(PredictorSettings)
     preprocess = load(PreprocessSettings)
+    leave_when_told(lambda number: 128 + number)
     configure_logging(local.shared.log_format, local.shared.log_level, service="local")
     try:
         status = start(local, gateway, predictor, preprocess)
     except (SettingsRefused, ModelRefused, ServiceError) as refused:
         refuse(str(refused))
-    except KeyboardInterrupt:  # before the supervisor listens there is nothing to drain
+    except KeyboardInterrupt:  # after the supervisor has stopped listening
         status = 128 + signal.SIGINT
     raise SystemExit(status)
 

@@ -12,6 +12,7 @@ from services.predictor.backends.base import UnknownBackend
 from services.predictor.settings import PredictorSettings
 from shared.model_spec import ModelRefused
 from shared.settings import load, refuse
+from shared.stopping import leave, leave_when_told
 from shared.telemetry import configure_logging
 
 OPENMP_SPINS: Final = "10000"
@@ -30,6 +31,7 @@ def main() -> int:
     """Exit status: 0 drained, 1 not drained in time, 2 refused to start."""
     os.environ.setdefault("GOMP_SPINCOUNT", OPENMP_SPINS)  # read when torch is imported
     settings = load(PredictorSettings)
+    leave_when_told()
     shared = settings.shared
     configure_logging(shared.log_format, shared.log_level, service="predictor")
     try:
@@ -38,8 +40,7 @@ def main() -> int:
     except (ModelRefused, UnknownBackend) as refused:
         refuse(str(refused))
     if status == FAILED_EXIT:
-        sys.stderr.flush()
-        os._exit(status)  # an orderly exit would wait for a forward that may never end
+        leave(status)  # an orderly exit would wait for a forward that may never end
     return status
 
 

@@ -25,7 +25,7 @@ from shared.queue.deliveries import DeliveryQueue, process_name
 from shared.queue.drain import GraceRanOut, NothingToFinish, bound_the_drain
 from shared.queue.wishes import Wishes
 from shared.repository import Repository, open_repository
-from shared.stopping import unless_stopped
+from shared.stopping import leave, unless_stopped
 from shared.telemetry import OpsServer
 
 log = structlog.get_logger()
@@ -106,7 +106,9 @@ class Predictor:
         if (desired := await unless_stopped(self._stop, fleet.wished())) is None:
             return 0
         self._not_ready = "the models are being loaded"
-        models = await fleet.load(desired)
+        if (models := await unless_stopped(self._stop, fleet.load(desired))) is None:
+            log.info("told to stop while the models were being loaded: leaving")
+            leave(0)  # the device's thread goes on loading, and an orderly exit would wait for it
         self._not_ready = "Redis does not answer"
         await unless_stopped(self._stop, fleet.open())
         if self._stop.is_set():

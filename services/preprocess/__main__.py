@@ -1,7 +1,6 @@
 """``python -m services.preprocess``: settings from the environment, logs to standard error."""
 
 import asyncio
-import os
 import sys
 
 import uvloop
@@ -10,12 +9,14 @@ from services.preprocess.app import FAILED_EXIT, Preprocessor
 from services.preprocess.settings import PreprocessSettings
 from shared.model_spec import ModelRefused
 from shared.settings import load, refuse
+from shared.stopping import leave, leave_when_told
 from shared.telemetry import configure_logging
 
 
 def main() -> int:
     """Exit status: 0 drained, 1 not drained in time, 2 refused to start."""
     settings = load(PreprocessSettings)
+    leave_when_told()
     shared = settings.shared
     configure_logging(shared.log_format, shared.log_level, service="preprocess")
     try:
@@ -25,8 +26,7 @@ def main() -> int:
     except ModelRefused as refused:
         refuse(str(refused))
     if status == FAILED_EXIT:
-        sys.stderr.flush()
-        os._exit(status)  # an orderly exit would wait for an encoding that may never end
+        leave(status)  # an orderly exit would wait for an encoding that may never end
     return status
 
 

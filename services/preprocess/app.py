@@ -34,7 +34,7 @@ from shared.queue.leases import Leases, keep_leases
 from shared.queue.patience import Patience
 from shared.queue.wishes import Wishes
 from shared.repository import open_repository
-from shared.stopping import unless_stopped
+from shared.stopping import leave, unless_stopped
 from shared.telemetry import OpsServer
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -165,7 +165,9 @@ class Preprocessor:
 
     async def _serve(self, redis: Any) -> int:
         new = self._take_in(self._specs, redis)
-        await asyncio.gather(*(serving.load() for serving in new))
+        if await unless_stopped(self._stop, _load_all(new)) is None:
+            log.info("told to stop while the models were being loaded: leaving")
+            leave(0)
         self._servings = {serving.model: serving for serving in new}
         self._not_ready = "Redis does not answer"
         await unless_stopped(self._stop, _open(self._servings.values()))
@@ -278,6 +280,16 @@ def _encoder(spec: ModelSpec, settings: PreprocessSettings, threads: Executor) -
         limit_s = settings.shared.forward_limit_ms / 1e3
         return Apart(spec, most=settings.threads, limit_s=limit_s)
     return InThreads(open_codec(spec), threads)
+
+
+async def _load_all(servings: Iterable[Serving]) -> bool:
+    """True when every model is loaded.
+
+    Raises:
+        ModelRefused: one of them cannot be
+    """
+    await asyncio.gather(*(serving.load() for serving in servings))
+    return True
 
 
 async def _loaded(servings: Iterable[Serving]) -> list[Serving]:

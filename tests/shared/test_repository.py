@@ -1,7 +1,4 @@
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -321,43 +318,3 @@ def test_the_shipped_stand_in_needs_no_checkpoint() -> None:
     )
     assert spec.text.max_tokens == 4096
     assert spec.options == {"forward_ms": 0, "row_ms": 0}
-
-
-ASK_THE_HUB = """
-import sys
-from shared.model_spec import Embedding, Pooling, Preprocess
-from shared.repository import ModelRefused, open_repository
-try:
-    print(open_repository([], sys.argv[1], weights=sys.argv[2] == "weights").default.key)
-except ModelRefused as refused:
-    print(refused)
-"""
-
-
-def ask_the_hub(cache: Path, model: str, wanted: str) -> str:
-    """In a process of its own: huggingface_hub reads its settings once."""
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache)}
-    asked = [sys.executable, "-c", ASK_THE_HUB, model, wanted]
-    return subprocess.run(
-        asked, env=env, cwd=HERE, check=True, capture_output=True, text=True
-    ).stdout
-
-
-def test_a_hub_id_is_served_from_the_cache_of_an_offline_machine(tmp_path: Path) -> None:
-    cached, commit = tmp_path / "models--owner--tiny.model", "0123456789" * 4
-    (cached / "refs").mkdir(parents=True)
-    (cached / "refs" / "main").write_text(commit)
-    folder = checkpoint(cached / "snapshots" / commit)
-
-    assert ask_the_hub(tmp_path, "owner/tiny.model", "weights") == "tiny.model@1\n"
-
-    (folder / "tokenizer.json").unlink()
-
-    refused = ask_the_hub(tmp_path, "owner/tiny.model", "no weights")
-    assert "`python -m tools.convert_tokenizer owner/tiny.model`" in refused
-
-
-def test_a_hub_id_that_cannot_be_fetched_is_refused(tmp_path: Path) -> None:
-    told = ask_the_hub(tmp_path, "owner/absent", "weights")
-
-    assert "owner/absent: is no directory here, and cannot be fetched from the hub" in told
