@@ -26,7 +26,9 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from services.predictor.backends.base import UnknownBackend
 from services.predictor.backends.onnx_text import FILES
+from services.predictor.backends.pretrained import load_pretrained
 from shared.checkpoint import CONFIG, TOKENIZER, TOKENIZER_CONFIG
 from shared.model_config import FILE
 
@@ -64,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _be_quiet()
     try:
         done = export(asked.checkpoint, asked.model)
-    except NotExported as error:
+    except (NotExported, UnknownBackend) as error:
         print(error, file=sys.stderr)
         return 1
     print(
@@ -87,20 +89,20 @@ def export(checkpoint: Path, model: Path) -> Exported:
 
     Raises:
         NotExported: the float32 graph is further off than :data:`TOLERANCE`
+        UnknownBackend: the weights are not what the model needs
     """
+    loaded = load_pretrained(
+        AutoModelForSequenceClassification,
+        checkpoint,
+        dtype=torch.float32,
+        attn_implementation="eager",  # plain operators: the runtime fuses them itself
+    )
     version = model / "1"
     version.mkdir(parents=True, exist_ok=True)
     (model / FILE).write_text(_TOML)
     for name in (CONFIG, TOKENIZER, TOKENIZER_CONFIG):
         if (checkpoint / name).is_file():
             shutil.copy(checkpoint / name, version / name)
-    loaded = AutoModelForSequenceClassification.from_pretrained(
-        checkpoint,
-        local_files_only=True,
-        use_safetensors=True,
-        dtype=torch.float32,
-        attn_implementation="eager",  # plain operators: the runtime fuses them itself
-    ).eval()
     inputs = _inputs(loaded)
     whole, small = version / FILES["float32"], version / FILES["int8"]
     _write(loaded, inputs, whole)

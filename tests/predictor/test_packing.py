@@ -6,48 +6,13 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification
 
 from services.predictor.backends.packing import Attend, Packing, all_at_once, one_by_one
 from services.predictor.backends.torch_text import TorchText
 from services.predictor.rows import Row
-from shared.contract import ModelKey, Success
-from shared.model_spec import ModelSpec
-from tests.specs import classifier as classifier_spec
-
-SIZES = {
-    "vocab_size": 60,
-    "hidden_size": 16,
-    "dim": 16,
-    "hidden_dim": 32,
-    "num_hidden_layers": 2,
-    "n_layers": 2,
-    "num_attention_heads": 2,
-    "n_heads": 2,
-    "intermediate_size": 32,
-    "max_position_embeddings": 64,
-    "embedding_size": 16,
-    "num_labels": 3,
-    "pad_token_id": 1,
-    "bos_token_id": 0,
-    "eos_token_id": 2,
-}
-
-
-def build(family: str, folder: Path) -> ModelSpec:
-    torch.manual_seed(0)
-    model = AutoModelForSequenceClassification.from_config(AutoConfig.for_model(family, **SIZES))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(0, 0.2)  # answers that differ by more than rounding
-    model.save_pretrained(folder)
-    return classifier_spec(
-        key=ModelKey(family, "1"),
-        folder=folder,
-        labels=("a", "b", "c"),
-        max_tokens=60,
-        pad_id=model.config.pad_token_id or 0,
-    )
+from shared.contract import Success
+from tests.predictor.families import build
 
 
 def varlen(

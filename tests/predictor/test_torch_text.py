@@ -18,7 +18,7 @@ from tests.specs import classifier as classifier_spec
 
 VOCABULARY = 50
 POISON = 49
-"""A token whose embedding is NaN."""
+"""A token whose embedding is so large that its layers' sums are not finite."""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     )
     with torch.no_grad():
-        model.bert.embeddings.word_embeddings.weight[POISON] = float("nan")
+        model.bert.embeddings.word_embeddings.weight[POISON] = 3e38
         model.classifier.weight *= 50  # answers that differ by more than rounding
     made = tmp_path_factory.mktemp("tiny-bert")
     model.save_pretrained(made)

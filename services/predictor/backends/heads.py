@@ -19,6 +19,8 @@ class Head(Protocol):
     """The output tensor's name."""
     every_token: bool
     """It needs more than the first token of each text."""
+    unused: tuple[str, ...]
+    """Beginnings of names whose weights it does not read: a checkpoint may lack them."""
 
     def padded(self, model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """[B, size]."""
@@ -33,6 +35,7 @@ class Classification:
     auto = AutoModelForSequenceClassification
     output = "logits"
     every_token = False
+    unused: tuple[str, ...] = ()
 
     def padded(self, model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """[B, labels]."""
@@ -51,6 +54,7 @@ class SentenceEmbedding:
     auto = AutoModel
     output = "embedding"
     every_token = True
+    unused: tuple[str, ...] = ("pooler.",)
 
     def __init__(self, embedding: Embedding) -> None:
         self._of_first = embedding.pooling is Pooling.CLS

@@ -37,12 +37,13 @@ class BlockedLinear(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight)  # noqa: SLF001
-        self._bias = linear.bias
+        self.weight = _without_numbers(linear.weight)
+        self.bias = linear.bias
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """[…, in] to […, out]."""
         answer: torch.Tensor = torch.ops.mkldnn._linear_pointwise(  # noqa: SLF001
-            hidden, self._weight, self._bias, "none", [], ""
+            hidden, self._weight, self.bias, "none", [], ""
         )
         return answer
 
@@ -62,7 +63,8 @@ class Int8Linear(nn.Module):
         whole = (weight / self._scales[:, None]).round().to(torch.int8)
         self._weight = torch.ops.onednn.qlinear_prepack(whole, None)
         self._zeros = torch.zeros(len(weight), dtype=torch.int32)
-        self._bias: torch.Tensor | None = linear.bias
+        self.weight = _without_numbers(weight)
+        self.bias: torch.Tensor | None = linear.bias
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """[…, in] to […, out], float32 both."""
@@ -84,6 +86,14 @@ class Int8Linear(nn.Module):
             [],
             "",
         )
-        if self._bias is None:
+        if self.bias is None:
             return product.mul_(scales)
-        return torch.addcmul(self._bias, product, scales)
+        return torch.addcmul(self.bias, product, scales)
+
+
+def _without_numbers(weight: torch.Tensor) -> torch.Tensor:
+    """Shape and type, for models that ask a layer for them (T5 asks for the type).
+
+    One that computes with it raises, where its first batch is tried: the numbers are elsewhere.
+    """
+    return torch.empty_like(weight, device="meta")

@@ -8,6 +8,7 @@ import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import structlog
 import torch
 from safetensors.torch import load_file
 from torch import nn
@@ -16,9 +17,12 @@ from services.predictor.backends.base import UnknownBackend
 from services.predictor.backends.fixed_shape import FixedShape
 from services.predictor.backends.logits import scores_of
 from services.predictor.backends.torch_device import choose_device, choose_dtype, translated
+from services.predictor.backends.weights import check_finite, names_in, one_line, prefix_of
 from services.predictor.rows import Row
 from shared.contract import Outcome
 from shared.model_spec import ModelSpec
+
+log = structlog.get_logger()
 
 
 class TorchModule:
@@ -70,13 +74,24 @@ def _load(spec: ModelSpec) -> nn.Module:
         raise _no_module(spec, f"makes a {type(made).__name__}")
     file = _only(sorted(spec.folder.glob("*.safetensors")), spec)
     try:
-        made.load_state_dict(load_file(file))
+        made.load_state_dict(_weights(file, made))
+    except UnknownBackend:
+        raise
     except Exception as exc:  # the wall, as above
         raise UnknownBackend(
-            f"{file}: these are no weights of {spec.module}: {exc}: write the module's own "
-            "state_dict with safetensors, or its class into model.toml"
+            f"{file}: these are no weights of {spec.module}: {one_line(exc)}: write the module's "
+            "own state_dict with safetensors, or its class into model.toml"
         ) from exc
+    check_finite(made, file)
     return made
+
+
+def _weights(file: Path, module: nn.Module) -> dict[str, torch.Tensor]:
+    """Named as the module has them, be they saved from inside of another or not."""
+    prefix = prefix_of(names_in(file), module.state_dict())
+    if prefix:
+        log.info("weights are named with a prefix, read without it", prefix=prefix)
+    return {name.removeprefix(prefix or ""): one for name, one in load_file(file).items()}
 
 
 def _no_module(spec: ModelSpec, why: str) -> UnknownBackend:

@@ -5,12 +5,11 @@ safetensors; no pickle, no code from the model's folder.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import structlog
 import torch
-from transformers.utils import logging as transformers_logging
 
 from services.predictor.backends.heads import head_of
 from services.predictor.backends.linear import (
@@ -21,6 +20,7 @@ from services.predictor.backends.linear import (
 )
 from services.predictor.backends.logits import outcomes_of
 from services.predictor.backends.packing import Packed, Packing, all_at_once, one_by_one
+from services.predictor.backends.pretrained import load_pretrained
 from services.predictor.backends.torch_device import choose_device, choose_dtype, translated
 from services.predictor.collate import collate, made_up
 from services.predictor.rows import Row
@@ -43,7 +43,6 @@ class TorchText:
     def __init__(
         self, spec: ModelSpec, *, device: str, dtype: str, threads: int, pack: bool = True
     ) -> None:
-        transformers_logging.disable_progress_bar()
         if threads:
             torch.set_num_threads(threads)
         self._spec = spec
@@ -52,15 +51,14 @@ class TorchText:
         self._dtype = choose_dtype(dtype, self._device)
         on_cpu = self._device.type == "cpu"
         self._head = head_of(spec)
-        self._model = self._head.auto.from_pretrained(
+        self._model: Any = load_pretrained(
+            self._head.auto,
             spec.folder,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
             # What is tried and laid out anew needs exact weights first.
             dtype=torch.float32 if on_cpu else self._dtype,
+            unused=self._head.unused,
         )
-        self._model.eval().to(self._device)
+        self._model.to(self._device)
         self._packing = self._try_packing() if pack else None
         self.packs = self._packing is not None
         if on_cpu:
