@@ -22,7 +22,7 @@ from bench.children import tethered
 from bench.client import HOST
 from services.local.embedded_redis import embedded_redis
 from services.local.keeper import Probe
-from services.local.parts import address_of, free_ports, listen
+from services.local.parts import address_of, claim, free_ports
 from services.local.probes import readyz
 
 COUNTED: Final = {
@@ -81,7 +81,7 @@ class Cluster:
         of a client that opens many at once.
         """
         for number in range(1, count + 1):
-            with listen(HOST, 0) as listener:
+            with claim(HOST, 0) as listener:
                 name, own = f"gateway-{number}", {"PENSTOCK_GATEWAY_FD": str(listener.fileno())}
                 self._start(name, "services.gateway", own, fd=listener.fileno())
                 port = address_of(listener)[1]

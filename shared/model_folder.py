@@ -58,6 +58,8 @@ _WHERE: Final = {Task.IMAGE_CLASSIFICATION: Preprocess.WORKER, Task.CUSTOM: Prep
 _SAMPLE_TEXT: Final = "A sentence to try the model with."
 _MOST_SAMPLE_BYTES: Final = 1 << 20
 _WEIGHTS: Final = {"torch": SAFETENSORS, "onnx": ONNX, "python": PYTHON}
+_NO_MODELS: Final = frozenset({"lost+found", "@eaDir", "$RECYCLE.BIN", "System Volume Information"})
+"""Folders that file systems and storage boxes put beside what is stored."""
 _SAFE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What may stand in a URL and in a key: no ``@``, ``:``, ``{`` or ``/``."""
 
@@ -107,8 +109,21 @@ def open_model(
 
 
 def visible_folders(folder: Path) -> list[Path]:
-    """What may be a model or a version: neither hidden nor a cache."""
-    return sorted(f for f in folder.iterdir() if f.is_dir() and f.name[0] not in "._")
+    """What may be a model or a version: neither hidden, nor a cache, nor the file system's own.
+
+    Raises:
+        ModelRefused: this process may not look into ``folder``
+    """
+    try:
+        return sorted(
+            entry
+            for entry in folder.iterdir()
+            if entry.name[0] not in "._" and entry.name not in _NO_MODELS and entry.is_dir()
+        )
+    except OSError as exc:
+        raise ModelRefused(
+            f"{folder}: cannot be listed: {exc.strerror}: let the user of this service read it"
+        ) from exc
 
 
 def _version_folders(folder: Path, config: ModelConfig) -> list[tuple[str, Path]]:

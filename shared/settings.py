@@ -22,13 +22,21 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
+from shared.service_links import service_links
 from shared.settings_words import Takes, unknown_name, variables, worded
 
 SETTINGS_REFUSED: Final = 2
 """Exit status of a process that will not start as configured; starting it again cannot help."""
 
+_PREFIX: Final = "PENSTOCK_"
 SERVICE_PREFIXES: Final = (
     "PENSTOCK_GATEWAY_",
     "PENSTOCK_PREDICTOR_",
@@ -77,6 +85,25 @@ class FrozenSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, hide_input_in_errors=True)
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 -- pydantic-settings' signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What the code says, then the environment without the variables of Services."""
+        assert isinstance(env_settings, EnvSettingsSource)
+        links = ignored_links()
+        env_settings.env_vars = {
+            name: value
+            for name, value in env_settings.env_vars.items()
+            if name.upper() not in links
+        }
+        return init_settings, env_settings, dotenv_settings, file_secret_settings
+
 
 class SharedSettings(FrozenSettings, env_prefix="PENSTOCK_"):
     """What the gateway, the predictor and ``make run`` must agree on."""
@@ -120,7 +147,7 @@ class SharedSettings(FrozenSettings, env_prefix="PENSTOCK_"):
     ops_port: int = Field(
         0, ge=0, le=65_535, description="port of a predictor's health and metrics, 0 = off"
     )
-    ops_host: Annotated[str, Takes("an address, 0.0.0.0 for all")] = Field(
+    ops_host: Annotated[str, Takes("an address, 0.0.0.0 or :: for all")] = Field(
         "127.0.0.1", min_length=1, description="address that the ops port listens on"
     )
     log_format: Literal["console", "json"] = Field(
@@ -179,14 +206,21 @@ def refuse(reason: str) -> NoReturn:
     raise SystemExit(SETTINGS_REFUSED)
 
 
+def ignored_links() -> frozenset[str]:
+    """Variables of this process's environment that are Kubernetes' and no settings."""
+    return service_links(os.environ, prefix=_PREFIX)
+
+
 def _misspelt(settings_class: type[BaseSettings], environ: Mapping[str, str]) -> list[str]:
     known = {**variables(SharedSettings), **variables(settings_class)}
     own_prefix = settings_class.model_config["env_prefix"]
+    links = ignored_links()
     elsewhere = tuple(prefix for prefix in SERVICE_PREFIXES if prefix != own_prefix)
     return [
         unknown_name(name, known=tuple(known), prefixes=SERVICE_PREFIXES)
         for name in sorted(environ)
-        if name.upper().startswith("PENSTOCK_")
+        if name.upper().startswith(_PREFIX)
         and name.upper() not in known
+        and name.upper() not in links
         and not name.upper().startswith(elsewhere)
     ]

@@ -10,6 +10,7 @@ The ops port serves health and metrics of a process that has no HTTP face of its
 import json
 import logging
 import os
+import socket
 import sys
 import threading
 import time
@@ -27,7 +28,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from shared.settings import refuse
+from shared.settings import ignored_links, refuse
 
 LogFormat = Literal["console", "json"]
 Ready = Callable[[], str | None]
@@ -75,6 +76,12 @@ def configure_logging(log_format: LogFormat, level: str, *, service: str) -> Non
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+    if links := ignored_links():
+        log.info(
+            "variables of Kubernetes Services are no settings and are ignored "
+            "(enableServiceLinks: false keeps them away)",
+            names=sorted(links),
+        )
 
 
 def _renderers(log_format: LogFormat) -> list[Processor]:
@@ -131,9 +138,13 @@ class _Server(ThreadingHTTPServer):
         self.ready = ready
         self.registry = registry
         self.started_at = time.monotonic()
+        if ":" in host:
+            self.address_family = socket.AF_INET6
         super().__init__((host, port), _Handler)
 
     def server_bind(self) -> None:
+        if self.server_address[0] == "::" and socket.has_dualstack_ipv6():  # IPv4's addresses, too
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         TCPServer.server_bind(self)  # HTTPServer's would look the host up in the DNS
 
     def handle_error(self, *_: object) -> None:

@@ -13,6 +13,7 @@ import uvloop
 from uvicorn import Config, Server
 
 from services.gateway.app import Gateway
+from services.gateway.listening import listen
 from services.gateway.server import HttpProtocol
 from services.gateway.settings import GatewaySettings
 from shared.contract import GatewayId
@@ -128,9 +129,8 @@ def _repository(settings: GatewaySettings) -> Repository:
 def _listener(settings: GatewaySettings) -> socket.socket:
     if settings.fd is not None:
         return socket.socket(fileno=settings.fd)
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+        return listen(settings.host, settings.port, backlog=_BACKLOG)
     except OSError as error:
         refuse(
             f"cannot listen on {settings.host} port {settings.port}: {error.strerror}. Stop what "

@@ -16,7 +16,7 @@ class GatewaySettings(FrozenSettings, env_prefix="PENSTOCK_GATEWAY_"):
 
     shared: SharedSettings = Field(default_factory=SharedSettings)
 
-    host: Annotated[str, Takes("an address, 0.0.0.0 for all")] = Field(
+    host: Annotated[str, Takes("an address, 0.0.0.0 or :: for all")] = Field(
         "127.0.0.1", min_length=1, description="address to listen on"
     )
     port: int = Field(8_000, ge=0, le=65_535, description="port to listen on, 0 = any free one")

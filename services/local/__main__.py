@@ -16,8 +16,8 @@ from services.gateway.settings import GatewaySettings
 from services.local.embedded_redis import EmbeddedRedis, embedded_redis
 from services.local.parts import (
     address_of,
+    claim,
     gateway_parts,
-    listen,
     predictor_parts,
     preprocess_parts,
 )
@@ -64,7 +64,7 @@ def start(
     repository = open_repository(local.shared.models, local.shared.model, weights=False)
     workers = local.preprocessors if repository.wants_preprocess_worker() else 0
     with ExitStack() as claimed:
-        listener = claimed.enter_context(listen(gateway.host, gateway.port))
+        listener = claimed.enter_context(claim(gateway.host, gateway.port))
         redis = None
         environ = dict(os.environ)
         if "redis_url" not in local.shared.model_fields_set:

@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Mapping
 
+from services.gateway.listening import listen, reachable
 from services.gateway.settings import GatewaySettings
 from services.local.keeper import Part
 from services.local.probes import readyz
@@ -14,19 +15,19 @@ from services.predictor.settings import PredictorSettings
 from services.preprocess.settings import PreprocessSettings
 from shared.settings import SettingsRefused
 
+_BACKLOG = 2_048
 _MARGIN_S = 5.0
 """What a part may take beyond its own drain grace before it is killed."""
 
 
-def listen(host: str, port: int) -> socket.socket:
+def claim(host: str, port: int) -> socket.socket:
     """The one listening socket that every gateway inherits.
 
     Raises:
         SettingsRefused: the address cannot be had
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family, backlog=2_048)
+        listener = listen(host, port, backlog=_BACKLOG)
     except OSError as error:
         raise SettingsRefused(
             f"cannot listen on {host} port {port}: {error.strerror}. Stop what listens there, "
@@ -40,11 +41,6 @@ def address_of(listener: socket.socket) -> tuple[str, int]:
     """Host and port at which this machine itself reaches ``listener``."""
     host, port = listener.getsockname()[:2]
     return reachable(host), port
-
-
-def reachable(host: str) -> str:
-    """``host``, or the loopback address where it means all addresses."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared
 
 
 def gateway_parts(

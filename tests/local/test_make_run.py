@@ -26,6 +26,21 @@ def test_the_greeting_is_true_and_ctrl_c_ends_well(tmp_path: Path) -> None:
         assert run.interrupt() == 0
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+def test_on_all_addresses_of_ipv6_it_becomes_ready_and_prints_one_that_works(
+    tmp_path: Path,
+) -> None:
+    everywhere = {"PENSTOCK_GATEWAY_HOST": "::", "PENSTOCK_OPS_HOST": "::"}
+    with running(tmp_path, **everywhere) as run:
+        address = address_in(run.greeting())
+
+        assert address.startswith("http://[::1]:")
+        for host in ("[::1]", "127.0.0.1"):
+            answer = ask(address.replace("[::1]", host), "/predict", TEXT)
+            assert answer["outputs"] == [{"echo": "a b c"}]
+        assert run.interrupt() == 0
+
+
 def test_a_result_is_still_there_after_a_restart(tmp_path: Path) -> None:
     with running(tmp_path) as run:
         job = ask(address_in(run.greeting()), "/jobs", TEXT)

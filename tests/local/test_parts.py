@@ -7,7 +7,7 @@ import pytest
 
 from services.gateway.settings import GatewaySettings
 from services.local.__main__ import budgets_agree, welcome
-from services.local.parts import address_of, gateway_parts, listen, predictor_parts
+from services.local.parts import address_of, claim, gateway_parts, predictor_parts
 from services.predictor.settings import PredictorSettings
 from shared.repository import open_repository
 from shared.settings import SettingsRefused, SharedSettings
@@ -16,7 +16,7 @@ TEST_MODELS = Path(__file__).parent.parent / "models"
 
 
 def test_gateways_inherit_one_listening_socket() -> None:
-    with listen("127.0.0.1", 0) as listener:
+    with claim("127.0.0.1", 0) as listener:
         first, second = gateway_parts(2, GatewaySettings(), listener=listener, environ={"A": "1"})
 
         assert (first.name, second.name) == ("gateway-1", "gateway-2")
@@ -48,17 +48,27 @@ def test_a_port_in_use_is_said_with_the_remedy() -> None:
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(SettingsRefused, match=r"port \d+: .*in use.*make run PORT="),
     ):
-        listen("127.0.0.1", taken.getsockname()[1])
+        claim("127.0.0.1", taken.getsockname()[1])
 
 
 def test_an_address_that_is_not_ours_is_refused() -> None:
     with pytest.raises(SettingsRefused, match="cannot listen on"):
-        listen("no-such-host.invalid", 0)
+        claim("no-such-host.invalid", 0)
 
 
 def test_all_addresses_are_shown_as_one_that_can_be_asked() -> None:
-    with listen("0.0.0.0", 0) as listener:
+    with claim("0.0.0.0", 0) as listener:
         assert address_of(listener) == ("127.0.0.1", listener.getsockname()[1])
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+def test_all_addresses_of_ipv6_are_those_of_ipv4_too() -> None:
+    with claim("::", 0) as listener:
+        host, port = address_of(listener)
+
+        assert host == "::1"
+        for address in ("::1", "127.0.0.1"):
+            socket.create_connection((address, port), timeout=5).close()
 
 
 def test_a_chunk_that_fits_no_batch_is_refused_at_start() -> None:
