@@ -3,13 +3,15 @@
     ServiceError
     ├── RequestRejected          the caller must change the request
     │   ├── InvalidRequest       a body, parameter or header without the documented form
-    │   ├── MalformedBody        not JSON, or not UTF-8
+    │   ├── MalformedBody        not JSON, not UTF-8, or not what its headers say
     │   ├── InputTooLong         more tokens than the model takes
     │   ├── TooManyInputs        more rows than one request may carry
     │   ├── UnknownModel         no such model or version here
     │   ├── JobTooLarge          more tokens than the queue holds at its emptiest
     │   ├── JobConflict          the id or idempotency key belongs to another payload
-    │   └── BodyTooLarge, UnsupportedMediaType, BodyTooSlow
+    │   ├── BodyTooLarge, BodyTooSlow
+    │   └── UnsupportedMediaType
+    │       └── UnsupportedEncoding  compressed in a way that is not read
     ├── JobNotFound              never accepted, or no longer retained
     ├── JobNotTerminal, JobTerminal
     ├── CatalogueConflict        the catalogue has changed since it was read
@@ -131,6 +133,16 @@ class UnsupportedMediaType(RequestRejected):
     """The body is not in a media type that this route reads."""
 
     code = "unsupported_media_type"
+
+
+class UnsupportedEncoding(UnsupportedMediaType):
+    """The request body was compressed in a way that is not read here."""
+
+    code = "unsupported_encoding"
+
+    def __init__(self, given: str, taken: str) -> None:
+        super().__init__(f"Content-Encoding is {given!r}: send one of {taken}")
+        self.taken = taken
 
 
 class BodyTooSlow(RequestRejected):

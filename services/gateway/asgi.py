@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
+from services.gateway.http.content_encoding import codings_of, inflated
 from shared.errors import BodyTooLarge, BodyTooSlow
 
 Header = tuple[bytes, bytes]
@@ -73,19 +74,22 @@ class Call:
         self.headers = _headers(scope["headers"])
 
     async def body(self, limits: BodyLimits) -> bytes:
-        """The whole body.
+        """The whole body, inflated where it came compressed.
 
         Raises:
-            BodyTooLarge, BodyTooSlow, CallerLeft
+            BodyTooLarge, BodyTooSlow, MalformedBody, UnsupportedEncoding, CallerLeft
         """
         declared = int(self.headers.get(b"content-length", 0))
         if declared > limits.most_bytes:
             raise BodyTooLarge(declared, limits.most_bytes)
+        encoding = self.headers.get(b"content-encoding")
+        codings = codings_of(encoding) if encoding else ()
         try:
             async with asyncio.timeout(limits.slowest_s):
-                return await self._parts(limits.most_bytes)
+                raw = await self._parts(limits.most_bytes)
         except TimeoutError as exc:
             raise BodyTooSlow(limits.slowest_s) from exc
+        return await inflated(raw, codings, most_bytes=limits.most_bytes) if codings else raw
 
     async def _parts(self, most_bytes: int) -> bytes:
         parts: list[bytes] = []

@@ -5,8 +5,9 @@ Knows forms and fields; what the inputs must look like is the model's codec's to
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator
-from typing import Any, Final, NoReturn
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
 from starlette.datastructures import FormData, Headers, UploadFile
@@ -15,6 +16,8 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from services.gateway.asgi import JSON, BodyLimits, Call
 from services.gateway.schemas import PredictBody
 from shared.errors import InvalidRequest, MalformedBody, UnsupportedMediaType
+
+T = TypeVar("T")
 
 PICTURES: Final = (b"image/png", b"image/jpeg")
 FORM: Final = b"multipart/form-data"
@@ -26,6 +29,7 @@ FIELDS: Final = ("model", "version", "deadline_ms", "lane", *_PARAMETERS)
 """What a form may have besides files."""
 _LONGEST_FIELD_BYTES: Final = 1_024
 _PIECE_BYTES: Final = 256 * 1024
+_GZIP: Final = b"\x1f\x8b"
 _HALF_PAIR: Final = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -71,9 +75,24 @@ def read_json(raw: bytes) -> PredictBody:
         MalformedBody: it is no JSON
         InvalidRequest: it is JSON of another form
     """
+    return decoded(_decode, raw)
+
+
+def decoded(decode: Callable[[bytes], T], raw: bytes) -> T:
+    """What ``decode`` makes of a JSON body, with or without a byte order mark.
+
+    Raises:
+        MalformedBody: it is no JSON
+        InvalidRequest: it is JSON of another form
+    """
+    raw = raw.removeprefix(BOM_UTF8)  # Windows' tools write it; JSON has none (RFC 8259, 8.1)
     try:
-        return _decode(raw)
+        return decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        if raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or 0 in raw[:2]:
+            raise MalformedBody("body is UTF-16 or UTF-32: send JSON in UTF-8") from None
+        if raw.startswith(_GZIP):
+            raise MalformedBody("body is gzip: say so with Content-Encoding: gzip") from None
         refuse(exc, raw)
 
 

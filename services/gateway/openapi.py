@@ -31,7 +31,8 @@ Predictions at once (`POST /predict`) or by job id (`POST /jobs`), over one dura
 
 A synchronous request is a job, too: when its wait runs out the answer is 202 with the job's
 `Location`. `Prefer: wait=N` bounds the wait, `Prefer: respond-async` does without it. An
-`Idempotency-Key` makes a POST safe to repeat. Every error is RFC 9457 problem+json.
+`Idempotency-Key` makes a POST safe to repeat. A body may be compressed: `Content-Encoding: gzip`
+or `deflate`. Every error is RFC 9457 problem+json.
 """
 
 _TAGS: Final = {
@@ -64,7 +65,7 @@ _MEANINGS: Final[dict[int, str]] = {
     408: "The body did not arrive in time",
     409: "The job's state does not allow this, or it was canceled",
     413: "The body is too large",
-    415: "The body's media type is not read here, or not for this model",
+    415: "The body's media type or encoding is not read here, or not for this model",
     422: "The request, or every input in it, cannot be served as it stands",
     429: "Too much is queued or open: try again after `Retry-After` seconds",
     500: "The model or the service failed",
@@ -265,6 +266,8 @@ def _response(status: int, answer: Any, *, media: str = "application/json") -> J
     if status in _RETRY:
         schema = {"type": "integer", "minimum": 1}
         headers["Retry-After"] = {"description": "seconds", "schema": schema}
+    if status == 415:
+        headers["Accept-Encoding"] = _text("the encodings that are read, where it was another")
     if status == 202:
         headers["Location"] = _text("where the job is")
     response: Json = {"description": _MEANINGS[status], "headers": headers}

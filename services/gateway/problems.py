@@ -28,7 +28,7 @@ class Problem(msgspec.Struct, frozen=True):
 PROBLEMS: Final[dict[type[ServiceError], Problem]] = {
     errors.ServiceError: Problem(500, "The service failed"),
     errors.RequestRejected: Problem(422, "The request cannot be served as it stands"),
-    errors.MalformedBody: Problem(400, "The body is not JSON"),
+    errors.MalformedBody: Problem(400, "The body cannot be read"),
     errors.InputTooLong: Problem(422, "An input is too long"),
     errors.TooManyInputs: Problem(422, "Too many inputs"),
     errors.JobTooLarge: Problem(422, "The request is larger than the queue"),
@@ -76,6 +76,8 @@ def answer_to(error: ServiceError, *, instance: str, job: JobId | None = None) -
     headers: list[Header] = [CLOSE] if problem.closes else []
     if isinstance(error, errors.Overloaded | errors.Unavailable):
         headers.append((b"retry-after", b"%d" % error.retry_after_s))
+    if isinstance(error, errors.UnsupportedEncoding):
+        headers.append((b"accept-encoding", error.taken.encode()))
     if isinstance(error, errors.KeyRefused):
         headers.append((b"www-authenticate", b"Bearer"))
     return _answer(

@@ -11,7 +11,7 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from services.gateway.asgi import BodyLimits, Call
-from services.gateway.bodies import refuse
+from services.gateway.bodies import decoded
 from services.gateway.following import Reopen
 from services.gateway.keys import AdminKey
 from services.gateway.openapi import documented
@@ -48,13 +48,13 @@ def serving_routes(
 
     @router.put(
         "/models/{name}/serving",
-        responses=documented(ServingStatus, *_CHANGES, 400, 408, 413, 422),
+        responses=documented(ServingStatus, *_CHANGES, 400, 408, 413, 415, 422),
     )
     async def change_serving(name: str, request: Request) -> Response:
         """Serve these versions of a model, load and unload what that takes."""
         call = Call(request.scope, request.receive)
         admin.check(call)
-        wish = _read(await call.body(body))
+        wish = decoded(_decode, await call.body(body))
         wanted = Wanted(tuple(wish.versions), wish.default, wish.weights)
         _check(name, wanted, await reopened())
         await wishes.write(name, wanted, expected=wish.revision)
@@ -99,13 +99,6 @@ def serving_routes(
 
 def _of(name: str, desired: Desired) -> dict[str, Wanted]:
     return {name: desired.models[name]} if name in desired.models else {}
-
-
-def _read(raw: bytes) -> ServingWish:
-    try:
-        return _decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        refuse(exc, raw)
 
 
 def _check(name: str, wanted: Wanted, repository: Repository) -> None:
