@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 from fastapi import APIRouter, FastAPI
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from services.gateway import openapi, refusals
 from services.gateway.admission import Admission
@@ -23,6 +24,9 @@ from services.gateway.dispatch import Dispatch, JobPolicy
 from services.gateway.draining import Door, Drain, ServerControl
 from services.gateway.entrance import Entrance
 from services.gateway.following import Following, codecs_of
+from services.gateway.http.cors import Cors
+from services.gateway.http.head import HeadAsGet
+from services.gateway.http.prefix import Prefixed
 from services.gateway.jobs import Jobs
 from services.gateway.keys import AdminKey
 from services.gateway.lateness import Lateness
@@ -126,11 +130,14 @@ class Gateway:
         self._repository = open_repository(shared.models, shared.model, weights=False)
         return self._repository
 
-    def application(self) -> Entrance:
+    def application(self) -> ASGIApp:
         """From the outside in: what holds for every request, the hot routes, the framework."""
-        hot = self._hot_routes()
-        app = Shortcut(self._framework(hot), hot)
-        return Entrance(app, door=self._door, metrics=self._metrics)
+        settings, hot = self._settings, self._hot_routes()
+        app: ASGIApp = Shortcut(HeadAsGet(self._framework(hot)), hot)
+        app = Entrance(app, door=self._door, metrics=self._metrics)
+        if settings.root_path or settings.forwarded_prefix:
+            app = Prefixed(app, fixed=settings.root_path, forwarded=settings.forwarded_prefix)
+        return Cors(app, settings.cors_origins) if settings.cors_origins else app
 
     def _framework(self, hot: list[Route]) -> FastAPI:
         """All routes; the hot ones so that it can say which methods a path takes."""

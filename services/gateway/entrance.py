@@ -1,4 +1,4 @@
-"""What holds for every request: an id, a limit, and no new ones while draining.
+"""What holds for every request: an id, one path, a limit, and no new ones while draining.
 
 Plain ASGI around the whole application. Knows nothing of models or jobs.
 """
@@ -34,6 +34,7 @@ class Entrance:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        path = _without_last_slash(scope)
         request_id = _request_id(scope["headers"])
         structlog.contextvars.bind_contextvars(request_id=request_id.decode())
         scope["state"]["request_id"] = request_id
@@ -46,20 +47,29 @@ class Entrance:
                     message["headers"].append(CLOSE)
             await send(message)
 
-        if scope["path"] in _ALWAYS_OPEN:
+        if path in _ALWAYS_OPEN:
             await self._app(scope, receive, identified)
             return
         try:
             door.enter()
         except ServiceError as error:
             self._metrics.ended(None, error.code)
-            path = scope["raw_path"].decode("latin-1")
-            await answer_to(error, instance=path).send(identified, receive)
+            instance = scope["raw_path"].decode("latin-1")
+            await answer_to(error, instance=instance).send(identified, receive)
             return
         try:
             await self._app(scope, receive, identified)
         finally:
             door.leave()
+
+
+def _without_last_slash(scope: Scope) -> str:
+    """The path below the prefix; ``/predict/`` is ``/predict``: a redirect would lose its body."""
+    path: str = scope["path"]
+    root: str = scope["root_path"]
+    if path[-1:] == "/" and path[-2:] != "//" and len(path) > len(root) + 1:
+        scope["path"] = path = path[:-1]
+    return path[len(root) :] if root else path
 
 
 def _request_id(headers: list[Header]) -> bytes:

@@ -53,6 +53,8 @@ async def _validation_error(request: Request, error: RequestValidationError) -> 
 
 async def _framework_error(request: Request, error: HTTPException) -> Response:
     path, allow = _path(request), ", ".join(_allowed(request.app, request.scope))
+    if request.method == "OPTIONS" and allow:
+        return Response(status_code=HTTPStatus.NO_CONTENT, headers={"allow": allow})
     remedy = _REMEDIES.get(error.status_code, str(error.detail))
     detail = remedy.format(path=path, method=request.method, allow=allow)
     headers = (
@@ -81,7 +83,7 @@ def _allowed(app: FastAPI, scope: Scope) -> list[str]:
     for method in ("GET", "POST", "PUT", "DELETE"):
         probe = {**scope, "method": method}
         if any(route.matches(probe)[0] is Match.FULL for route in app.router.routes):
-            methods.add(method)
+            methods |= {method, "OPTIONS"} | ({"HEAD"} if method == "GET" else set())
     return sorted(methods)
 
 

@@ -1,14 +1,36 @@
 """The gateway's settings: read once, in ``__main__``, and frozen afterwards."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Final, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import NoDecode
 
-from shared.settings import FrozenSettings, SharedSettings
+from shared.settings import FrozenSettings, SharedSettings, separated
 from shared.settings_words import Takes
 
+PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+"""A path under which a proxy may serve a gateway."""
+EVERY_ORIGIN: Final = "*"
+
 _SHORTEST_KEY: Final = 16
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#@]+")
+
+
+def _root_path(path: str) -> str:
+    if path and not PREFIX.fullmatch(path.rstrip("/")):
+        raise ValueError("this is no path")
+    return path.rstrip("/")
+
+
+def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in origins:
+        if origin == EVERY_ORIGIN and len(origins) > 1:
+            raise ValueError("* is every origin: leave the others out")
+        if origin != EVERY_ORIGIN and not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"{origin!r} is no origin, which has no path and no slash at its end")
+    return origins
 
 
 class GatewaySettings(FrozenSettings, env_prefix="PENSTOCK_GATEWAY_"):
@@ -49,6 +71,21 @@ class GatewaySettings(FrozenSettings, env_prefix="PENSTOCK_GATEWAY_"):
         30_000, ge=0, description="how long open requests may go on after SIGTERM"
     )
     max_in_flight: int = Field(10_000, ge=1, description="requests held open before 429")
+
+    root_path: Annotated[str, Takes("a path: /api"), AfterValidator(_root_path)] = Field(
+        "", description="path under which a proxy serves this gateway; `Location` begins with it"
+    )
+    forwarded_prefix: bool = Field(
+        False,
+        description="the proxy says that path in `X-Forwarded-Prefix`, which callers cannot set",
+    )
+    cors_origins: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        BeforeValidator(separated),
+        AfterValidator(_origins),
+        Takes("* or origins, separated by commas: https://app.example.org"),
+    ] = Field((), description="whose pages may call this gateway from a browser (CORS); none: off")
 
     admin_key: SecretStr | None = Field(
         None,

@@ -35,7 +35,7 @@ class Shortcut:
             raise
 
     def _find(self, scope: Scope) -> ASGIApp | None:
-        route = self._by_path.get(scope["path"])
+        route = self._by_path.get(scope["path"].removeprefix(scope["root_path"]))
         if route is not None:
             return route.app if scope["method"] in (route.methods or ()) else None
         for route in self._by_pattern:

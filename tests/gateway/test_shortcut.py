@@ -52,7 +52,7 @@ async def test_a_hot_route_is_answered_with_the_parameters_of_its_path(
 async def test_another_method_is_refused_and_told_which_one_is_taken(path: str) -> None:
     response = await ask("GET", path)
 
-    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert (response.status_code, response.headers["allow"]) == (405, "OPTIONS, POST")
 
 
 async def test_what_is_no_hot_route_is_the_frameworks() -> None:

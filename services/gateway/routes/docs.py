@@ -3,11 +3,13 @@
 Their files are those of the package fastapi-offline: FastAPI itself would send browsers to a CDN.
 """
 
+from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
+from fastapi.responses import RedirectResponse
 
 from services.gateway.routes.page import serving
 
@@ -46,11 +48,22 @@ _FILE_HEADERS: Final = {"Cache-Control": "max-age=86400", "X-Content-Type-Option
 def docs_routes() -> APIRouter:
     router = APIRouter(include_in_schema=False)
     for path, page in {"/docs": _SWAGGER_UI, "/redoc": _REDOC}.items():
-        endpoint = serving(bytes(page.body), "text/html", _PAGE_HEADERS)
-        router.add_api_route(path, endpoint, methods=["GET", "HEAD"])
+        router.add_api_route(path, _page(path, bytes(page.body)), methods=["GET"])
     folder = resources.files("fastapi_offline") / "static"
     for path, media in _FILES.items():
         file = (folder / path.removeprefix("docs/")).read_bytes()
         endpoint = serving(file, media, _FILE_HEADERS)
-        router.add_api_route(f"/{path}", endpoint, methods=["GET", "HEAD"])
+        router.add_api_route(f"/{path}", endpoint, methods=["GET"])
     return router
+
+
+def _page(path: str, page: bytes) -> Callable[[Request], Awaitable[Response]]:
+    """The page; ``/docs/`` leads there, where its relative links do not break."""
+    serve = serving(page, "text/html", _PAGE_HEADERS)
+
+    async def serve_page(request: Request) -> Response:
+        if request.scope["raw_path"].endswith(b"/"):
+            return RedirectResponse(f"..{path}")
+        return await serve()
+
+    return serve_page

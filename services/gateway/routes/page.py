@@ -30,7 +30,7 @@ def page_routes() -> APIRouter:
     folder = resources.files("services.gateway") / "page"
     for path, (name, media) in _FILES.items():
         file = (folder / name).read_bytes()
-        router.add_api_route(path, serving(file, media, _HEADERS), methods=["GET", "HEAD"])
+        router.add_api_route(path, serving(file, media, _HEADERS), methods=["GET"])
     return router
 
 
