@@ -37,7 +37,7 @@ down: ## stop the containers; what is queued is kept
 
 demo-news: $(STAMP) ## train news topics, DATA=<folder of AG News>; for non-commercial use only
 	@$(BIN)/python -m tools.train_news --data '$(DATA)'
-	@echo "Serve it, beside the shipped models: make run MODEL=build/news-topics"
+	@echo "Serve it: make run MODEL=build/news-topics"
 
 test: $(STAMP) ## every test, against private Redis servers; ARGS="-k name" for some
 	$(BIN)/python -m pytest $(ARGS)

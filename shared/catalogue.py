@@ -84,12 +84,16 @@ class Catalogue:
     ) -> None:
         """From now on this is what is wanted; what was wanted before of those for later."""
         for name in set(desired.models) - set(repository.names()):
-            log.warning("a model is wanted that is not in this process's repository", model=name)
+            log.warning(
+                "a model was loaded by request and is not in this process's repository: put its "
+                "files back, or DELETE /models/<name>/serving ends the request",
+                model=name,
+            )
         before = {name: self._wanted[name] for name in later}
         wishes = {**desired.models, **before}
         self._repository = repository
         self._wanted = {
-            name: _wanted(repository, name, wishes.get(name)) for name in repository.names()
+            name: wanted_of(repository, name, wishes.get(name)) for name in repository.names()
         }
         if not before:
             self._revision = desired.revision
@@ -101,7 +105,7 @@ class Catalogue:
         found = []
         for name in set(self._wanted) & set(repository.names()):
             now = _meant(self._wanted[name])
-            then = _meant(_wanted(repository, name, desired.models.get(name)))
+            then = _meant(wanted_of(repository, name, desired.models.get(name)))
             if now and not all(served(ModelKey(name, version)) for version in then - now):
                 found.append(name)
         return found
@@ -140,7 +144,7 @@ class Catalogue:
             UnknownModel
         """
         if name is None:
-            name = self._repository.default.key.name
+            name = self._repository.default_name
         return self._repository.find(name, self.wanted(name).default)
 
     def find(self, name: str | None, version: str | None, *, sticky: str = "") -> ModelSpec:
@@ -150,7 +154,7 @@ class Catalogue:
             UnknownModel: naming what is served
         """
         if name is None:
-            name = self._repository.default.key.name
+            name = self._repository.default_name
         wanted = self.wanted(name)
         if not wanted.versions:
             raise UnknownModel(
@@ -166,7 +170,7 @@ class Catalogue:
         return self._repository.find(name, version)
 
 
-def _wanted(repository: Repository, name: str, wish: Wanted | None) -> Wanted:
+def wanted_of(repository: Repository, name: str, wish: Wanted | None) -> Wanted:
     """A wish, as far as it can be had here."""
     known = tuple(spec.key.version for spec in repository.versions(name))
     if wish is None:

@@ -17,6 +17,7 @@ dead:<model>                    stream  begin                 operators         
 predictors                      hash    heartbeat             gateways, begin     1 minute
 preprocessors                   hash    heartbeat             gateways            1 minute
 gateways                        hash    heartbeat             predictors          1 minute
+refusals                        hash    heartbeat             gateways            1 minute
 catalogue                       hash    desire                everybody           never
 ==============================  ======  ====================  ==================  ===========
 
@@ -59,6 +60,7 @@ PREDICTORS_GROUP: Final = "predictors"
 PREPROCESSORS_GROUP: Final = "preprocessors"
 PREDICTORS: Final = f"{PARTITION}{PREDICTORS_GROUP}"
 GATEWAYS: Final = f"{PARTITION}gateways"
+REFUSALS: Final = f"{PARTITION}refusals"
 CATALOGUE: Final = f"{PARTITION}catalogue"
 PREPROCESSORS: Final = f"{PARTITION}{PREPROCESSORS_GROUP}"
 

@@ -117,8 +117,13 @@ class SharedSettings(FrozenSettings, env_prefix="PENSTOCK_"):
         BeforeValidator(_folders),
         Takes("folders, separated by a colon"),
     ] = Field((Path("models"),), description="model repositories, searched in this order")
-    model: Annotated[str, Takes("a name in the repository, a directory or a hub id")] = Field(
-        "nsmc-sentiment", min_length=1, description="the default model"
+    model: Annotated[str | None, Takes("a name in the repository, a directory or a hub id")] = (
+        Field(
+            None,
+            min_length=1,
+            description="the default model, and the only one unless PENSTOCK_MODELS is set, too; "
+            "none: the first of the repository, by name",
+        )
     )
     lease_ms: int = Field(
         10_000,
@@ -156,6 +161,11 @@ class SharedSettings(FrozenSettings, env_prefix="PENSTOCK_"):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="the least severe log line that is written"
     )
+
+    @property
+    def model_alone(self) -> bool:
+        """One model was named, and no repository: the shipped ones beside it are not wanted."""
+        return self.model is not None and "models" not in self.model_fields_set
 
     @property
     def redis_address(self) -> str:

@@ -121,7 +121,8 @@ def _take_all_open_files() -> None:
 
 def _repository(settings: GatewaySettings) -> Repository:
     try:
-        return open_repository(settings.shared.models, settings.shared.model, weights=False)
+        shared = settings.shared
+        return open_repository(shared.models, shared.model, alone=shared.model_alone, weights=False)
     except ModelRefused as refused:
         refuse(str(refused))
 

@@ -23,7 +23,7 @@ from services.gateway.asgi import BodyLimits, Endpoint
 from services.gateway.dispatch import Dispatch, JobPolicy
 from services.gateway.draining import Door, Drain, ServerControl
 from services.gateway.entrance import Entrance
-from services.gateway.following import Following, codecs_of
+from services.gateway.following import Following, with_codecs
 from services.gateway.http.cors import Cors
 from services.gateway.http.head import HeadAsGet
 from services.gateway.http.prefix import Prefixed
@@ -83,18 +83,19 @@ class Gateway:
         self._metrics = Metrics(version=VERSION)
         self._clock, self._pending = RedisClock(), Pending()
         silent_after_s = settings.shared.lease_ms / 1e3
+        repository, self._codecs = with_codecs(repository)
+        repository.check_default()
         self._repository = repository
         """As it was last read."""
         self._catalogue = Catalogue(repository)
-        self._codecs = codecs_of(repository.wanted((), told_by=""))
-        self._wishes = Wishes(self._redis)
+        self._wishes = Wishes(self._redis, process=name)
         self._following = Following(
             self._wishes,
             self._catalogue,
             self._codecs,
             reopen=self._reopen,
             served=lambda model: self._pulse.predictors(model) > 0,
-            name=name,
+            opened=repository,
         )
         self._pulse = Pulse(
             self._queue,
@@ -127,7 +128,13 @@ class Gateway:
 
     def _reopen(self) -> Repository:
         shared = self._settings.shared
-        self._repository = open_repository(shared.models, shared.model, weights=False)
+        self._repository = open_repository(
+            shared.models,
+            shared.model,
+            alone=shared.model_alone,
+            weights=False,
+            before=self._repository,
+        )
         return self._repository
 
     def application(self) -> ASGIApp:
@@ -243,9 +250,9 @@ class Gateway:
                 queue=self._queue,
                 pulse=self._pulse,
                 door=self._door,
+                last_read=lambda: self._repository,
             ),
             serving_routes(
-                catalogue=self._catalogue,
                 wishes=self._wishes,
                 pulse=self._pulse,
                 last_read=lambda: self._repository,

@@ -6,7 +6,7 @@ serves it.
 """
 
 import asyncio
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Collection, MutableMapping
 from contextlib import suppress
 from typing import Final
 
@@ -14,9 +14,9 @@ import structlog
 
 from services.preprocess.codecs import Codec, open_codec
 from shared.catalogue import Catalogue, Desired
-from shared.contract import GatewayId, ModelKey
+from shared.contract import ModelKey
 from shared.errors import QueueUnavailable
-from shared.model_spec import ModelRefused, ModelSpec
+from shared.model_spec import ModelRefused
 from shared.queue.wishes import Wishes
 from shared.repository import Repository
 
@@ -38,14 +38,14 @@ class Following:
         *,
         reopen: Reopen,
         served: Callable[[ModelKey], bool],
-        name: GatewayId,
+        opened: Repository,
     ) -> None:
         self._wishes = wishes
+        self._opened = opened
         self._catalogue = catalogue
         self._codecs = codecs
         self._reopen = reopen
         self._served = served
-        self._name = name
         self._seen: tuple[Desired, Repository] | None = None
         self._taken_up: tuple[Desired, list[str]] | None = None
         self.has_read = False
@@ -70,7 +70,7 @@ class Following:
             repository = await self._files(desired)
             if repository is not None:
                 self._take_up(repository, desired)
-        await self._wishes.reached(self._name, self._catalogue.followed)
+        await self._wishes.reached(self._catalogue.followed)
 
     async def _files(self, desired: Desired) -> Repository | None:
         """The repository as it is since somebody wished that; None where it cannot be read."""
@@ -82,7 +82,7 @@ class Following:
             log.warning("the repository cannot be read, the models stay", why=str(refused))
             return None
         self._codecs.update(new)
-        self._seen = desired, repository
+        self._opened, self._seen = repository, (desired, repository)
         return repository
 
     def _take_up(self, repository: Repository, desired: Desired) -> None:
@@ -96,16 +96,28 @@ class Following:
 
     def _open(self) -> tuple[Repository, dict[ModelKey, Codec]]:
         """The files as they are now, and the codecs of what was not there before."""
-        repository = self._reopen()
-        return repository, codecs_of(
-            [spec for spec in repository.wanted((), told_by="") if spec.key not in self._codecs]
-        )
+        return with_codecs(self._reopen(), known=self._codecs, before=self._opened)
 
 
-def codecs_of(specs: Sequence[ModelSpec]) -> dict[ModelKey, Codec]:
-    """Each one's.
+def with_codecs(
+    repository: Repository,
+    *,
+    known: Collection[ModelKey] = (),
+    before: Repository | None = None,
+) -> tuple[Repository, dict[ModelKey, Codec]]:
+    """The models whose inputs can be read, and the codecs of all that are not ``known``.
 
     Raises:
-        ModelRefused
+        ModelRefused: not one model is left
     """
-    return {spec.key: open_codec(spec) for spec in specs}
+    codecs: dict[ModelKey, Codec] = {}
+    refused: dict[str, str] = {}
+    for spec in repository.wanted((), told_by=""):
+        try:
+            if spec.key not in known:
+                codecs[spec.key] = open_codec(spec)
+        except ModelRefused as why:
+            refused[spec.key.name] = str(why)
+    for name, reason in {**repository.refused, **refused}.items():
+        log.warning("a model is refused, the others are served", model=name, why=reason)
+    return repository.refusing(refused, before=before), codecs

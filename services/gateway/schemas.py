@@ -237,6 +237,10 @@ class Status(Struct, frozen=True):
     revision: Annotated[int, Meta(description="of the catalogue, that this gateway has followed")]
     gateways: Gateways
     versions: Annotated[list[VersionStatus], Meta(description="of every model")]
+    refused: Annotated[
+        dict[str, str],
+        Meta(description="by `model` or `model@version`: why it cannot be loaded"),
+    ]
     predictors: Annotated[list[WorkerStatus], Meta(description="alive, one for each model")]
     preprocessors: Annotated[list[WorkerStatus], Meta(description="alive, one for each model")]
 
@@ -281,4 +285,8 @@ class ServingStatus(Struct, frozen=True):
     revision: Annotated[int, Meta(description="how often the catalogue has been changed")]
     known: Annotated[list[str], Meta(description="versions that lie in this gateway's repository")]
     predictors: Annotated[dict[str, int], Meta(description="how many serve each version now")]
+    refused: Annotated[
+        dict[str, str],
+        Meta(description="by version, or `` for all of them: why it cannot be loaded"),
+    ]
     gateways: Gateways

@@ -61,7 +61,11 @@ def start(
         ModelRefused, ServiceError: the model cannot be served
     """
     budgets_agree(gateway, predictor)
-    repository = open_repository(local.shared.models, local.shared.model, weights=False)
+    shared = local.shared
+    repository = open_repository(
+        shared.models, shared.model, alone=shared.model_alone, weights=False
+    )
+    repository.check_default()
     workers = local.preprocessors if repository.wants_preprocess_worker() else 0
     with ExitStack() as claimed:
         listener = claimed.enter_context(claim(gateway.host, gateway.port))

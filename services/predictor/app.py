@@ -12,7 +12,7 @@ import structlog
 from prometheus_client import REGISTRY
 
 from services.predictor.device_thread import DeviceThread
-from services.predictor.fleet import Fleet
+from services.predictor.fleet import Fleet, Told
 from services.predictor.metrics import Families
 from services.predictor.serving import Loaded, Serving, load
 from services.predictor.settings import PredictorSettings
@@ -62,10 +62,13 @@ class Predictor:
 
     def _reopen(self) -> Repository:
         shared = self._settings.shared
-        return open_repository(shared.models, shared.model, weights=True)
+        return open_repository(shared.models, shared.model, alone=shared.model_alone, weights=True)
 
     def _wanted(self, repository: Repository) -> list[ModelSpec]:
         return repository.wanted(self._settings.models, told_by="PENSTOCK_PREDICTOR_MODELS")
+
+    def _told(self, repository: Repository) -> Told:
+        return Told(self._wanted(repository), repository.refused_of(self._settings.models))
 
     def _fleet(self, thread: DeviceThread, redis: Any) -> Fleet:
         settings, shared = self._settings, self._settings.shared
@@ -92,12 +95,12 @@ class Predictor:
 
         return Fleet(
             thread,
-            Wishes(redis),
+            Wishes(redis, process=self._name),
             self._repository,
             load=partial(load, settings=settings),
             make=make,
             reopen=self._reopen,
-            wanted=self._wanted,
+            wanted=self._told,
             backlog=lambda model: queue_of(model, 0).load_tokens(),
         )
 

@@ -8,14 +8,15 @@ import asyncio
 import ctypes
 import gc
 import sys
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 import structlog
 
+from services.predictor.backends.base import UnknownBackend
 from services.predictor.device_thread import DeviceThread
 from services.predictor.serving import Loaded, Serving
 from shared.catalogue import Catalogue, Desired
@@ -32,7 +33,18 @@ _EVERY_S: Final = 1.0
 
 Make = Callable[[Loaded, int], Serving]
 Load = Callable[[ModelSpec], Loaded]
-Wanted = Callable[[Repository], Sequence[ModelSpec]]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What this process is told to serve of a repository."""
+
+    specs: Sequence[ModelSpec]
+    refused: Mapping[str, str]
+    """By the model's name: why it is not among them."""
+
+
+Wanted = Callable[[Repository], Told]
 Backlog = Callable[[ModelKey], Awaitable[int]]
 
 
@@ -58,6 +70,7 @@ class Fleet:
         wanted: Wanted,
         backlog: Backlog,
     ) -> None:
+        self._said_refused = False
         self._thread = thread
         self._wishes = wishes
         self._repository = repository
@@ -75,6 +88,9 @@ class Fleet:
         self._running: dict[ModelKey, _Running] = {}
         self._leaving: dict[ModelKey, int] = {}
         """Until every gateway has followed the catalogue to that revision."""
+        self._refused: dict[ModelKey, str] = {}
+        """Why a version that is wanted was not loaded, until the catalogue changes; a model none
+        of whose versions can be read has the version ''."""
         self._started = 0
 
     def servings(self) -> list[Serving]:
@@ -88,17 +104,19 @@ class Fleet:
     async def load(self, desired: Desired) -> list[ModelKey]:
         """Load what is wanted at the start; which models that are.
 
+        The default model comes first. One that cannot be loaded costs the others nothing.
+
         Raises:
-            UnknownBackend, ModelRefused: it cannot be served here, though the files ask for it
+            ModelRefused: not one of them can be loaded, though the files ask for them
         """
         repository = self._repository
         if desired.revision:  # what is wished may be newer than what was read
             repository = await asyncio.to_thread(self._reopen)
-        for spec in self._follow_to(repository, desired):
-            if spec.key.name in desired.models:
-                await self._try_to_load(spec)
-            else:
-                await self._load_one(spec)
+        first = repository.default_name
+        for spec in sorted(self._follow_to(repository, desired), key=lambda s: s.key.name != first):
+            await self._try_to_load(spec)
+        if self._refused and not self._waiting and not desired.models:
+            raise ModelRefused("\n".join(self._refused.values()))
         return [serving.model for serving in self._waiting]
 
     async def open(self) -> None:
@@ -124,6 +142,7 @@ class Fleet:
                 await self._take_back(tasks)
                 for model in [key for key in self._leaving if key in self._running]:
                     await self._let_go(model)
+                await self._say_what_is_refused()
             await asyncio.sleep(_EVERY_S)
 
     async def drain(self) -> None:
@@ -168,22 +187,42 @@ class Fleet:
 
     def _follow_to(self, repository: Repository, desired: Desired) -> list[ModelSpec]:
         """What this process is to serve from now on."""
-        specs = self._wanted(repository)
+        told = self._wanted(repository)
+        self._refused.clear()
+        for name, why in told.refused.items():
+            self._refuse(ModelKey(name, ""), why)
         self._catalogue.follow(repository, desired)
         served = {spec.key for spec in self._catalogue.specs()}
-        self._unwanted = {spec.key: spec for spec in specs if spec.key not in served}
-        return [spec for spec in specs if spec.key in served]
+        self._unwanted = {spec.key: spec for spec in told.specs if spec.key not in served}
+        return [spec for spec in told.specs if spec.key in served]
 
     async def _try_to_load(self, spec: ModelSpec) -> bool:
         try:
             await self._load_one(spec)
         except DeviceLost:
             raise
-        except Exception as refused:  # noqa: BLE001 -- the wall: one bad model beside good ones
-            why = f"{type(refused).__name__}: {refused}"
-            log.warning("a model that is wanted cannot be loaded", model=str(spec.key), why=why)
-            return False
+        except (ModelRefused, UnknownBackend) as refused:
+            return self._refuse(spec.key, str(refused))
+        except Exception as raised:  # the wall: one bad model beside good ones
+            log.exception("loading a model raised", model=str(spec.key))
+            return self._refuse(spec.key, f"loading raised {type(raised).__name__}: {raised}")
+        self._refused.pop(spec.key, None)
         return True
+
+    def _refuse(self, model: ModelKey, why: str) -> Literal[False]:
+        log.warning("a model cannot be loaded, the others are served", model=str(model), why=why)
+        self._refused[model] = why
+        return False
+
+    async def _say_what_is_refused(self) -> None:
+        """To the gateways, as long as something is; and once when nothing is any more.
+
+        Raises:
+            QueueUnavailable
+        """
+        if self._refused or self._said_refused:
+            await self._wishes.refuse(self._refused)
+        self._said_refused = bool(self._refused)
 
     async def _load_one(self, spec: ModelSpec) -> None:
         """On the device's thread; it has its place at the queue then."""

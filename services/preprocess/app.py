@@ -140,6 +140,9 @@ class Preprocessor:
         self._working: list[asyncio.Task[None]] = []
         self._numbers = itertools.count()
         self._revision = 0
+        self._refused: dict[ModelKey, str] = {}
+        """Why inputs of a model are not encoded here; tried again when the catalogue changes."""
+        self._said_refused = False
         self._not_ready: str | None = "it is starting"
         self._stop = asyncio.Event()
 
@@ -159,15 +162,19 @@ class Preprocessor:
 
     def _wanted(self) -> list[ModelSpec]:
         shared = self._settings.shared
-        repository = open_repository(shared.models, shared.model, weights=False)
+        repository = open_repository(
+            shared.models, shared.model, alone=shared.model_alone, weights=False
+        )
         wanted = repository.wanted(self._settings.models, told_by="PENSTOCK_PREPROCESS_MODELS")
         return [spec for spec in wanted if spec.preprocess is Preprocess.WORKER]
 
     async def _serve(self, redis: Any) -> int:
-        new = self._take_in(self._specs, redis)
-        if await unless_stopped(self._stop, _load_all(new)) is None:
+        loading = self._loaded(self._take_in(self._specs, redis))
+        if (new := await unless_stopped(self._stop, loading)) is None:
             log.info("told to stop while the models were being loaded: leaving")
             leave(0)
+        if self._refused and not new:
+            raise ModelRefused("\n".join(self._refused.values()))
         self._servings = {serving.model: serving for serving in new}
         self._not_ready = "Redis does not answer"
         await unless_stopped(self._stop, _open(self._servings.values()))
@@ -194,16 +201,40 @@ class Preprocessor:
                 tries_limit=shared.attempts,
                 lanes=(Lane.RAW,),
             )
-            serving = Serving(
-                spec,
-                queue=queue,
-                settings=self._settings,
-                threads=self._threads,
-                company=self._company,
-                families=self._families,
-            )
-            new.append(serving)
+            try:
+                serving = Serving(
+                    spec,
+                    queue=queue,
+                    settings=self._settings,
+                    threads=self._threads,
+                    company=self._company,
+                    families=self._families,
+                )
+            except ModelRefused as refused:
+                self._refuse(spec.key, refused)
+            else:
+                new.append(serving)
         return new
+
+    async def _loaded(self, servings: Iterable[Serving]) -> list[Serving]:
+        """Those whose model can be; one that cannot costs the others nothing."""
+        loaded = []
+        for serving in servings:
+            try:
+                await serving.load()
+            except (ModelRefused, OSError) as refused:
+                self._refuse(serving.model, refused)
+            else:
+                loaded.append(serving)
+        return loaded
+
+    def _refuse(self, model: ModelKey, why: Exception) -> None:
+        log.warning(
+            "a model's inputs cannot be preprocessed, the others are served",
+            model=str(model),
+            why=str(why),
+        )
+        self._refused[model] = str(why)
 
     async def _work(self, redis: Any) -> int:
         """Run until stopped and drained; the exit status."""
@@ -235,17 +266,21 @@ class Preprocessor:
 
     async def _follow(self, redis: Any, tasks: asyncio.TaskGroup) -> None:
         """Look for models and versions that have come since, whenever the catalogue changes."""
-        wishes = Wishes(redis)
+        wishes = Wishes(redis, process=self._name)
         while True:
             with suppress(QueueUnavailable):  # the servings say so, and go on when it is back
                 revision = (await wishes.read()).revision
                 if revision != self._revision:
+                    self._refused.clear()
                     new = await asyncio.to_thread(self._look_again, redis)
-                    loaded = await _loaded(new)
+                    loaded = await self._loaded(new)
                     await _open(loaded)
                     self._start(loaded, tasks)
                     self._servings |= {serving.model: serving for serving in loaded}
                     self._revision = revision
+                if self._refused or self._said_refused:
+                    await wishes.refuse(self._refused)
+                    self._said_refused = bool(self._refused)
             await asyncio.sleep(_FOLLOW_S)
 
     def _look_again(self, redis: Any) -> list[Serving]:
@@ -280,29 +315,6 @@ def _encoder(spec: ModelSpec, settings: PreprocessSettings, threads: Executor) -
         limit_s = settings.shared.forward_limit_ms / 1e3
         return Apart(spec, most=settings.threads, limit_s=limit_s)
     return InThreads(open_codec(spec), threads)
-
-
-async def _load_all(servings: Iterable[Serving]) -> bool:
-    """True when every model is loaded.
-
-    Raises:
-        ModelRefused: one of them cannot be
-    """
-    await asyncio.gather(*(serving.load() for serving in servings))
-    return True
-
-
-async def _loaded(servings: Iterable[Serving]) -> list[Serving]:
-    """Those whose model can be; the others are not the worse for one that cannot."""
-    loaded = []
-    for serving in servings:
-        try:
-            await serving.load()
-        except (ModelRefused, OSError) as refused:
-            log.warning("a model's inputs cannot be preprocessed", why=str(refused))
-        else:
-            loaded.append(serving)
-    return loaded
 
 
 async def _open(servings: Iterable[Serving]) -> None:

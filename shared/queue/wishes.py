@@ -1,8 +1,11 @@
-"""The catalogue in Redis: what is wanted of every model, and how far each gateway has followed.
+"""The catalogue in Redis: what is wanted of every model, and what has become of it.
+
+That is how far each gateway has followed, and what the workers cannot load, with the reason.
 
 Knows Redis; what the wishes mean is :mod:`shared.catalogue`'s.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +14,7 @@ from redis.asyncio import Redis
 
 from shared import keys
 from shared.catalogue import Desired, Wanted
+from shared.contract import ModelKey
 from shared.errors import CatalogueConflict
 from shared.queue.connection import speaking_to_redis
 from shared.queue.scripts import Script
@@ -19,15 +23,18 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 SILENT_AFTER_S: Final = 10.0
 """A gateway unheard of for so long has gone, or reads the catalogue before it admits anything."""
+_LONGEST_REASON: Final = 1_000
+"""Characters; the whole of it is in the log of the process that refuses."""
 _REVISION: Final = b"revision"
 _MODEL: Final = b"model:"
 
 
 class Wishes:
-    """What operators wish."""
+    """What operators wish, and what ``process`` says of it."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, *, process: str) -> None:
         self._redis = redis
+        self._process = process
         self._desire = Script("desire")
         self._heartbeat = Script("heartbeat")
 
@@ -66,12 +73,12 @@ class Wishes:
             raise CatalogueConflict(expected or 0, int(revision))
         return int(revision)
 
-    async def reached(self, process: str, revision: int) -> None:
+    async def reached(self, revision: int) -> None:
         """Say how far this gateway has followed."""
         await self._heartbeat(
             self._redis,
             whose=keys.GATEWAYS.removeprefix(keys.PARTITION),
-            worker=process,
+            worker=self._process,
             models=f"revision {revision}",
             tokens_per_s=0,
             figures="{}",
@@ -79,15 +86,52 @@ class Wishes:
 
     async def gateways(self, *, silent_after_s: float = SILENT_AFTER_S) -> dict[str, int]:
         """The revision that each gateway has reached, of those heard of lately."""
-        with speaking_to_redis("read the gateways"):
+        heard = await self._heard(keys.GATEWAYS, silent_after_s=silent_after_s)
+        return {name: int(models.removeprefix("revision ")) for name, (models, _) in heard.items()}
+
+    async def refuse(self, reasons: Mapping[ModelKey, str]) -> None:
+        """Say which versions this worker cannot load, and why; again before ``SILENT_AFTER_S``.
+
+        Raises:
+            QueueUnavailable
+        """
+        told = {str(model): why[:_LONGEST_REASON] for model, why in reasons.items()}
+        await self._heartbeat(
+            self._redis,
+            whose=keys.REFUSALS.removeprefix(keys.PARTITION),
+            worker=self._process,
+            models=" ".join(told),
+            tokens_per_s=0,
+            figures=msgspec.json.encode(told).decode(),
+        )
+
+    async def refusals(self) -> dict[ModelKey, str]:
+        """Why some worker that spoke of late cannot load a version.
+
+        Raises:
+            QueueUnavailable
+        """
+        found: dict[ModelKey, str] = {}
+        heard = await self._heard(keys.REFUSALS, silent_after_s=SILENT_AFTER_S)
+        for _, figures in heard.values():
+            for model, why in _decode_reasons(figures).items():
+                name, _, version = model.partition("@")
+                found[ModelKey(name, version)] = why
+        return found
+
+    async def _heard(self, key: str, *, silent_after_s: float) -> dict[str, tuple[str, str]]:
+        """By process, of those that spoke of late: what stands for models, and for figures."""
+        with speaking_to_redis("read who has spoken"):
             seconds, _ = await self._redis.time()
-            said: Any = await self._redis.hgetall(keys.GATEWAYS)
+            said: Any = await self._redis.hgetall(key)
         found = {}
         for name, spoken in said.items():
-            seen_us, _, _, revision, *_ = spoken.decode().split(" ")
+            words, _, figures = spoken.decode().partition(" | ")
+            seen_us, _, models = words.split(" ", 2)
             if int(seconds) - int(seen_us) / 1e6 < silent_after_s:
-                found[name.decode()] = int(revision)
+                found[name.decode()] = (models, figures)
         return found
 
 
 _decode = msgspec.json.Decoder(Wanted).decode
+_decode_reasons = msgspec.json.Decoder(dict[str, str]).decode

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -269,14 +270,44 @@ def test_hidden_folders_caches_and_files_are_no_models(tmp_path: Path) -> None:
     assert opened(tmp_path, "films").names() == ("films",)
 
 
-def test_a_model_that_cannot_be_served_refuses_to_boot_whoever_is_the_default(
+def test_a_model_that_cannot_be_served_is_refused_and_the_others_are_served(
     tmp_path: Path,
 ) -> None:
     checkpoint(tmp_path / "films" / "1")
     (tmp_path / "plays").mkdir()
+    refusal = r"plays: holds no version: put its files into"
 
-    with pytest.raises(ModelRefused, match=r"plays: holds no version: put its files into"):
+    repository = opened(tmp_path, "films")
+
+    repository.check_default()
+    assert repository.names() == ("films",)
+    assert re.search(refusal, repository.refused["plays"])
+    with pytest.raises(UnknownModel, match=rf"model plays cannot be served here: .*{refusal}"):
+        repository.find("plays", None)
+    with pytest.raises(ModelRefused, match=refusal):
+        opened(tmp_path, "plays").check_default()
+
+
+def test_where_no_model_is_left_nothing_is_served(tmp_path: Path) -> None:
+    for name in ("films", "plays"):
+        (tmp_path / name).mkdir()
+
+    with pytest.raises(ModelRefused, match=r"films: holds no version.*\n.*plays: holds no version"):
         opened(tmp_path, "films")
+
+
+def test_a_model_that_has_become_worse_stays_as_it_was(tmp_path: Path) -> None:
+    for name in ("films", "plays"):
+        checkpoint(tmp_path / name / "1")
+    before = opened(tmp_path, "films")
+    model_toml(tmp_path / "films", "lables = []")
+    checkpoint(tmp_path / "plays" / "2")
+
+    repository = open_repository([tmp_path], "films", weights=True, before=before)
+
+    assert "unknown key lables" in repository.refused["films"]
+    assert repository.versions("films") == before.versions("films")
+    assert [spec.key.version for spec in repository.versions("plays")] == ["1", "2"]
 
 
 @pytest.mark.parametrize("name", ["films/1 (old)", "größe/1", "a@b/1", f"{'x' * 65}/1"])
@@ -284,7 +315,28 @@ def test_a_name_that_cannot_be_part_of_a_url_is_refused(tmp_path: Path, name: st
     checkpoint(tmp_path / name)
 
     with pytest.raises(ModelRefused, match="cannot be part of a URL"):
-        opened(tmp_path, "films")
+        open_repository([tmp_path], None, weights=True)
+
+
+def test_where_no_model_is_named_the_default_is_the_first_of_the_first_folder(
+    tmp_path: Path,
+) -> None:
+    for at in ("mine/plays/1", "theirs/films/1", "theirs/plays/1"):
+        checkpoint(tmp_path / at)
+    folders = [tmp_path / "mine", tmp_path / "theirs"]
+
+    assert open_repository(folders, None, weights=True).default.folder == folders[0] / "plays" / "1"
+    with pytest.raises(ModelRefused, match=r"there is no model in .*absent .*: put one there, or"):
+        open_repository([tmp_path / "absent"], None, weights=True)
+
+
+def test_one_model_alone_is_opened_without_its_neighbours(tmp_path: Path) -> None:
+    for at in ("models/films/1", "models/plays/1", "elsewhere/mine"):
+        checkpoint(tmp_path / at)
+    folders, mine = [tmp_path / "models"], str(tmp_path / "elsewhere" / "mine")
+
+    assert open_repository(folders, "plays", weights=True, alone=True).names() == ("plays",)
+    assert open_repository(folders, mine, weights=True, alone=True).names() == ("mine",)
 
 
 def test_weights_are_asked_of_those_who_load_them(tmp_path: Path) -> None:

@@ -60,7 +60,25 @@ def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> N
     gateway = read(GatewaySettings)
 
     assert gateway.fd is None
-    assert gateway.shared.model == "nsmc-sentiment"
+    assert gateway.shared.model is None
+
+
+@pytest.mark.parametrize(
+    ("environ", "alone"),
+    [
+        ({}, False),
+        ({"PENSTOCK_MODEL": "iris-svm"}, True),
+        ({"PENSTOCK_MODEL": "iris-svm", "PENSTOCK_MODELS": "models"}, False),
+        ({"PENSTOCK_MODELS": "models"}, False),
+    ],
+)
+def test_a_model_that_is_named_without_a_repository_is_served_alone(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], alone: bool
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+
+    assert read(GatewaySettings).shared.model_alone is alone
 
 
 def test_settings_cannot_be_changed_afterwards() -> None:

@@ -135,6 +135,21 @@ function showServing(cell, { predictors, preprocessors }) {
   cell.replaceChildren(make("div", {}, ...words.map((text, at) => make("div", nobody(at), text))));
 }
 
+/** What lies in the repository and cannot be loaded, with the reason. */
+function showRefused(refused) {
+  const all = Object.entries(refused);
+  const list = $("refused");
+  list.hidden = !all.length;
+  const told = JSON.stringify(all);
+  if (list.dataset.told === told) return;
+  list.dataset.told = told;
+  const terms = all.flatMap(([model, why]) => [
+    make("dt", {}, `${model} cannot be loaded`),
+    make("dd", {}, why),
+  ]);
+  list.replaceChildren(...terms);
+}
+
 function buildWorker({ model, worker }) {
   const cells = cellsUnder($("workers").querySelector("table"));
   const [name, rate, ms, rows, padding, busy, capacity, heard] = cells;
@@ -193,6 +208,7 @@ function showStatus(now) {
   say($("uptime"), `up ${span(now.uptime_s)}`);
   say($("requests"), `${plural(Math.max(now.requests - 1, 0), "request")} open`);
   showVersions(now.versions);
+  showRefused(now.refused);
   showPredictors(now.predictors);
   showPreprocessors(now.preprocessors);
   $("preprocessors-title").hidden = !now.preprocessors.length;

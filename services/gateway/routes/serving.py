@@ -18,7 +18,7 @@ from services.gateway.openapi import documented
 from services.gateway.pulse import Pulse
 from services.gateway.routes.replying import json_of
 from services.gateway.schemas import ServingStatus, ServingWish
-from shared.catalogue import Catalogue, Desired, Wanted
+from shared.catalogue import Wanted, wanted_of
 from shared.contract import ModelKey
 from shared.errors import InvalidRequest
 from shared.model_spec import ModelRefused
@@ -31,7 +31,6 @@ _CHANGES = (401, 403, 404, 409, 503)
 
 def serving_routes(
     *,
-    catalogue: Catalogue,
     wishes: Wishes,
     pulse: Pulse,
     last_read: Callable[[], Repository],
@@ -40,11 +39,12 @@ def serving_routes(
     body: BodyLimits,
 ) -> APIRouter:
     router = APIRouter(tags=["management"])
+    view = _View(wishes, pulse, last_read)
 
     @router.get("/models/{name}/serving", responses=documented(ServingStatus, 404, 503))
     async def show_serving(name: str) -> Response:
         """What is wanted of a model, and how far every process has followed."""
-        return json_of(await status(name))
+        return json_of(await view.status(name))
 
     @router.put(
         "/models/{name}/serving",
@@ -58,15 +58,18 @@ def serving_routes(
         wanted = Wanted(tuple(wish.versions), wish.default, wish.weights)
         _check(name, wanted, await reopened())
         await wishes.write(name, wanted, expected=wish.revision)
-        return json_of(await status(name))
+        return json_of(await view.status(name))
 
     @router.delete("/models/{name}/serving", responses=documented(ServingStatus, *_CHANGES))
     async def reset_serving(name: str, request: Request) -> Response:
-        """Serve what the model's files say, as before anybody wished otherwise."""
+        """Serve what the model's files say, as before anything was changed."""
         admin.check(Call(request.scope, request.receive))
-        catalogue.wanted(name)
-        await wishes.write(name, None, expected=None)
-        return json_of(await status(name))
+        before = await view.status(name)  # which raises where there is neither model nor wish
+        revision = await wishes.write(name, None, expected=None)
+        if not before.known:
+            gone = msgspec.structs.replace(before, versions=[], default=None, weights={})
+            return json_of(msgspec.structs.replace(gone, revision=revision))
+        return json_of(await view.status(name))
 
     async def reopened() -> Repository:
         try:
@@ -74,35 +77,54 @@ def serving_routes(
         except ModelRefused as refused:
             raise InvalidRequest(str(refused)) from refused
 
-    async def status(name: str) -> ServingStatus:
-        desired, repository = await wishes.read(), last_read()
-        known = repository.versions(name)
-        now = Catalogue(repository)
-        now.follow(repository, Desired(desired.revision, _of(name, desired)))
-        wanted = now.wanted(name)
+    return router
+
+
+class _View:
+    """What is wanted of a model, and how far every process has followed."""
+
+    def __init__(self, wishes: Wishes, pulse: Pulse, last_read: Callable[[], Repository]) -> None:
+        self._wishes = wishes
+        self._pulse = pulse
+        self._last_read = last_read
+
+    async def status(self, name: str) -> ServingStatus:
+        """Also of a model that is wanted and has no files any more.
+
+        Raises:
+            UnknownModel, QueueUnavailable
+        """
+        desired, repository = await self._wishes.read(), self._last_read()
+        wish = desired.models.get(name)
+        if wish is not None and name not in repository.names():  # its files are gone, or refused
+            wanted, known = wish, list[str]()
+        else:
+            wanted = wanted_of(repository, name, wish)
+            known = [spec.key.version for spec in repository.versions(name)]
         return ServingStatus(
             model=name,
             versions=list(wanted.versions),
             default=wanted.default,
             weights=wanted.weights,
             revision=desired.revision,
-            known=[spec.key.version for spec in known],
-            predictors={
-                spec.key.version: pulse.predictors(ModelKey(name, spec.key.version))
-                for spec in known
-            },
-            gateways=await wishes.gateways(),
+            known=known,
+            predictors={v: self._pulse.predictors(ModelKey(name, v)) for v in known},
+            refused=await self._refused(name, repository),
+            gateways=await self._wishes.gateways(),
         )
 
-    return router
-
-
-def _of(name: str, desired: Desired) -> dict[str, Wanted]:
-    return {name: desired.models[name]} if name in desired.models else {}
+    async def _refused(self, name: str, repository: Repository) -> dict[str, str]:
+        by_workers = await self._wishes.refusals()
+        found = {model.version: why for model, why in by_workers.items() if model.name == name}
+        if name in repository.refused:
+            found[""] = repository.refused[name]
+        return found
 
 
 def _check(name: str, wanted: Wanted, repository: Repository) -> None:
     """Raises: UnknownModel, InvalidRequest: it cannot be."""
+    if (why := repository.refused.get(name)) is not None:
+        raise InvalidRequest(f"model {name} cannot be served as it lies there: {why}")
     known = [spec.key.version for spec in repository.versions(name)]
     missing = [version for version in wanted.versions if version not in known]
     if missing:

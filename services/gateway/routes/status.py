@@ -1,7 +1,7 @@
 """Everything at a glance: for the page at ``/``, and for whoever would rather read JSON."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from fastapi import APIRouter, Response
 
@@ -11,9 +11,11 @@ from services.gateway.pulse import Pulse
 from services.gateway.routes.replying import json_of
 from services.gateway.schemas import QueueStatus, Status, VersionStatus, WorkerStatus
 from shared.catalogue import Catalogue
+from shared.contract import ModelKey
 from shared.model_spec import ModelSpec, Preprocess
 from shared.queue.jobs import JobQueue, Worker
 from shared.queue.wishes import SILENT_AFTER_S, Wishes
+from shared.repository import Repository
 
 
 def status_routes(
@@ -24,6 +26,7 @@ def status_routes(
     queue: JobQueue,
     pulse: Pulse,
     door: Door,
+    last_read: Callable[[], Repository],
 ) -> APIRouter:
     router = APIRouter(tags=["operations"])
     started_s = time.monotonic()
@@ -41,6 +44,7 @@ def status_routes(
                 await _version(spec, catalogue, queue, predictors, preprocessors)
                 for spec in catalogue.specs()
             ],
+            refused=_refused_by(await wishes.refusals()) | dict(last_read().refused),
             revision=catalogue.revision,
             gateways=await wishes.gateways(silent_after_s=SILENT_AFTER_S),
             predictors=_workers(predictors, pulse),
@@ -71,6 +75,10 @@ async def _version(
         predictors=sum(name in worker.models for worker in predictors),
         preprocessors=sum(name in w.models for w in preprocessors) if in_worker else None,
     )
+
+
+def _refused_by(workers: Mapping[ModelKey, str]) -> dict[str, str]:
+    return {str(model).removesuffix("@"): why for model, why in workers.items()}
 
 
 def _workers(workers: Sequence[Worker], pulse: Pulse) -> list[WorkerStatus]:
