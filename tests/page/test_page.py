@@ -52,7 +52,7 @@ def test_every_file_has_its_type_and_is_asked_for_again(files: dict[str, httpx.R
         "/page.js": "text/javascript; charset=utf-8",
     }
     assert {file.headers["cache-control"] for file in files.values()} == {"no-cache"}
-    assert sum(len(file.content) for file in files.values()) < 30_000
+    assert sum(len(file.content) for file in files.values()) < 32_768
 
 
 def test_a_page_may_load_nothing_from_elsewhere(files: dict[str, httpx.Response]) -> None:
@@ -294,6 +294,7 @@ STATUS: Final = {
         {**ONE, "version": "2", "default": True, "preprocessors": 0},
     ],
     "predictors": [],
+    "refused": {"films@3": MARKUP},
     "preprocessors": [],
 }
 ANSWER: Final[dict[str, object]] = {
@@ -355,7 +356,8 @@ def test_what_nobody_serves_is_plain_to_see(
         f"version 1 · {MARKUP}",
         f"version 2 · {MARKUP} · default version · default model",
     ]
-    assert tab.text("#nobody").startswith("Nobody is there to predict")
+    assert tab.text("#nobody").startswith("There is no predictor")
+    assert tab.texts("#refused *") == ["films@3 cannot be loaded", MARKUP]
     assert tab.text("#uptime") == "up 1 d 1 h"
 
 
