@@ -63,12 +63,15 @@ class Catalogue:
         return min(self._under_way, default=self.revision)
 
     @contextmanager
-    def holding(self) -> Iterator[None]:
-        """Something is admitted, and not yet in the queue, for the length of the block."""
-        revision = self.revision
+    def holding(self, revision: int | None = None) -> Iterator[int]:
+        """Something is admitted, and not yet in the queue, for the length of the block.
+
+        By the revision that it was admitted by; where none is named, by today's. Yields it.
+        """
+        revision = self.revision if revision is None else revision
         self._under_way[revision] += 1
         try:
-            yield
+            yield revision
         finally:
             self._under_way[revision] -= 1
             if not self._under_way[revision]:

@@ -15,6 +15,7 @@ from msgspec import UNSET
 from services.gateway import bodies
 from services.gateway.asgi import Call
 from services.gateway.bodies import Body
+from services.gateway.large_work import LARGE_BYTES, LargeWork
 from services.gateway.preferences import Preferences, WaitLimits, read_preferences
 from services.gateway.schemas import Parameters, PredictBody
 from services.preprocess.codecs import Codec
@@ -48,6 +49,8 @@ class Ask(msgspec.Struct, frozen=True):
     fingerprint: bytes
     preferences: Preferences
     trace: str
+    revision: int
+    """Of the catalogue that it was admitted by."""
 
 
 class Admission:
@@ -60,23 +63,34 @@ class Admission:
         *,
         max_inputs: int,
         waits: WaitLimits,
+        large_work: LargeWork,
     ) -> None:
         self._catalogue = catalogue
         self._codecs = codecs
         self._max_inputs = max_inputs
         self._waits = waits
+        self._large_work = large_work
 
-    def admit(self, call: Call, sent: Body, *, lane: Lane) -> Ask:
+    async def admit(self, call: Call, sent: Body, *, lane: Lane) -> Ask:
         """Check body, headers and path.
 
         Raises:
             InvalidRequest, MalformedBody, TooManyInputs, UnknownModel, UnsupportedMediaType
         """
+        with self._catalogue.holding() as revision:
+            return await self._admitted(call, sent, lane, revision)
+
+    async def _admitted(self, call: Call, sent: Body, lane: Lane, revision: int) -> Ask:
         body = sent.fields
         name, version = _model_of(call, body)
         job_id, repeatable = _job_id(call)
         spec = self._catalogue.find(name, version, sticky=_sticky(call, job_id, repeatable))
-        inputs = self._inputs(sent, spec)
+
+        def read() -> tuple[list[Any], bytes]:
+            inputs = self._inputs(sent, spec)
+            return inputs, fingerprint(name, version, inputs, body.parameters)
+
+        inputs, asked = await self._large_work.run(read, large=sent.size_bytes > LARGE_BYTES)
         trace = call.headers.get(b"traceparent", b"")
         return Ask(
             id=job_id,
@@ -87,9 +101,10 @@ class Admission:
             lane=Lane(body.lane) if body.lane else lane,
             tenant=ONLY_TENANT,
             deadline_ms=body.deadline_ms or _deadline_ms(call) or spec.max_queue_ms,
-            fingerprint=fingerprint(name, version, inputs, body.parameters),
+            fingerprint=asked,
             preferences=self.preferences(call),
             trace=trace.decode() if _TRACEPARENT.fullmatch(trace) else "",
+            revision=revision,
         )
 
     def sample(self, name: str, call: Call) -> Ask:
@@ -113,6 +128,7 @@ class Admission:
             fingerprint=fingerprint(name, None, inputs, parameters),
             preferences=self.preferences(call),
             trace="",
+            revision=self._catalogue.revision,
         )
 
     def preferences(self, call: Call) -> Preferences:

@@ -29,6 +29,7 @@ from services.gateway.http.head import HeadAsGet
 from services.gateway.http.prefix import Prefixed
 from services.gateway.jobs import Jobs
 from services.gateway.keys import AdminKey
+from services.gateway.large_work import LargeWork
 from services.gateway.lateness import Lateness
 from services.gateway.metrics import Metrics
 from services.gateway.pending import Pending
@@ -112,8 +113,13 @@ class Gateway:
         grace_s = settings.drain_grace_ms / 1e3
         self._drain = Drain(self._door, self._pending, grace_s=grace_s, server=server)
         self._waits = WaitLimits(settings.wait_ms / 1e3, settings.longest_wait_ms / 1e3)
+        self._large_work = LargeWork()
         self._admission = Admission(
-            self._catalogue, self._codecs, max_inputs=settings.max_inputs, waits=self._waits
+            self._catalogue,
+            self._codecs,
+            max_inputs=settings.max_inputs,
+            waits=self._waits,
+            large_work=self._large_work,
         )
         self._holder = Holder(self._queue, self._replies, self._clock)
         self._answering = Answering(self._codecs)
@@ -220,6 +226,7 @@ class Gateway:
             lateness=Lateness(),
             clock=self._clock,
             metrics=self._metrics,
+            large_work=self._large_work,
         )
 
     def _hot_routes(self) -> list[Route]:
@@ -231,6 +238,7 @@ class Gateway:
             body=body,
             max_inputs=settings.max_inputs,
             metrics=self._metrics,
+            large_work=self._large_work,
         )
         label = Endpoint(LabelRoute(native).answer)
         return [*native.routes(), Route("/predict/label", label, methods=["POST"])]

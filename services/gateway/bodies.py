@@ -7,6 +7,7 @@ import asyncio
 import re
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
@@ -14,6 +15,7 @@ from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from services.gateway.asgi import JSON, BodyLimits, Call
+from services.gateway.large_work import LARGE_BYTES, LargeWork
 from services.gateway.schemas import PredictBody
 from shared.errors import InvalidRequest, MalformedBody, UnsupportedMediaType
 
@@ -34,6 +36,9 @@ _HALF_PAIR: Final = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 )
+_PAIR_BYTES: Final = len(rb"\ud83d\ude00")
+_PLACE: Final = re.compile(r"\(byte (\d+)\)$")
+"""Where msgspec stopped; it says none where the body has ended."""
 
 _decode: Final = msgspec.json.Decoder(PredictBody).decode
 
@@ -43,9 +48,13 @@ class Body(msgspec.Struct, frozen=True):
 
     fields: PredictBody
     files: tuple[bytes, ...] = ()
+    size_bytes: int = 0
+    """Of its JSON."""
 
 
-async def read_body(call: Call, limits: BodyLimits, *, max_inputs: int) -> Body:
+async def read_body(
+    call: Call, limits: BodyLimits, *, max_inputs: int, large_work: LargeWork
+) -> Body:
     """The whole body.
 
     Raises:
@@ -53,19 +62,25 @@ async def read_body(call: Call, limits: BodyLimits, *, max_inputs: int) -> Body:
     """
     declared = call.headers.get(b"content-type")
     if declared is None or declared == JSON:
-        return Body(read_json(await call.body(limits)))
+        return await _read_fields(await call.body(limits), large_work)
     media = declared.partition(b";")[0].strip().lower()
     if media in PICTURES:
         return Body(PredictBody(), (await call.body(limits),))
     if media == FORM:
         return await _read_form(await call.body(limits), declared, max_inputs=max_inputs)
     if media == JSON or (media.startswith(b"application/") and media.endswith(b"+json")):
-        return Body(read_json(await call.body(limits)))
+        return await _read_fields(await call.body(limits), large_work)
     raise UnsupportedMediaType(
         f"body is {declared[:64].decode('latin-1')!r}, this route reads application/json, and for "
         "models of pictures image/png, image/jpeg and multipart/form-data: say in Content-Type "
         "which of them it is"
     )
+
+
+async def _read_fields(raw: bytes, large_work: LargeWork) -> Body:
+    read = partial(read_json, raw)
+    fields = await large_work.run(read, large=len(raw) > LARGE_BYTES)
+    return Body(fields, size_bytes=len(raw))
 
 
 def read_json(raw: bytes) -> PredictBody:
@@ -113,12 +128,19 @@ def refuse(why: Exception, raw: bytes, *, at: str = "") -> NoReturn:
         raise InvalidRequest("body is nested far too deeply: send the documented form") from None
     if isinstance(why, UnicodeDecodeError):
         raise MalformedBody(f"body is not UTF-8 ({why.reason}): send JSON in UTF-8") from None
-    if half := _HALF_PAIR.search(raw):
+    if half := _half_pair(why, raw):
         raise InvalidRequest(
             f"a text has half of a surrogate pair, {half[0].decode()} at byte {half.start()}: "
             "send valid Unicode"
         ) from None
     raise MalformedBody(f"body of {len(raw)} bytes is not JSON: {why}") from None
+
+
+def _half_pair(why: Exception, raw: bytes) -> re.Match[bytes] | None:
+    """Where the decoder stopped: all of a body of 16 MB is a second's search, on the loop."""
+    place = _PLACE.search(str(why))
+    stopped = int(place[1]) if place else len(raw)
+    return _HALF_PAIR.search(raw, max(stopped - _PAIR_BYTES, 0), stopped + _PAIR_BYTES)
 
 
 class _InMemory(MultiPartParser):

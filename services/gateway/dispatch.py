@@ -6,6 +6,7 @@ Knows the order of things; each thing is done elsewhere.
 
 import time
 from collections.abc import Mapping
+from functools import partial
 
 import msgspec
 import structlog
@@ -14,6 +15,7 @@ from services.gateway import answers, timings
 from services.gateway.admission import Ask
 from services.gateway.answering import Answering
 from services.gateway.asgi import Answer, Call, CallerLeft
+from services.gateway.large_work import LARGE_ROWS, LargeWork
 from services.gateway.lateness import Lateness
 from services.gateway.metrics import Metrics
 from services.gateway.pending import Pending
@@ -69,6 +71,7 @@ class Dispatch:
         lateness: Lateness,
         clock: RedisClock,
         metrics: Metrics,
+        large_work: LargeWork,
     ) -> None:
         self._policy = policy
         self._codecs = codecs
@@ -84,13 +87,14 @@ class Dispatch:
         self._lateness = lateness
         self._clock = clock
         self._metrics = metrics
+        self._large_work = large_work
 
     async def predict(self, ask: Ask, call: Call) -> Answer:
         """Answer now if that is possible within the wait, else say where the answer will be."""
         if not ask.preferences.wait_s:
             return await self.enqueue(ask, call)
         with self._pending.expect(ask.id, now_s=time.monotonic()) as waiter:
-            with self._catalogue.holding():
+            with self._catalogue.holding(ask.revision):
                 job, marks = await self._prepare(ask, call)
                 record, ours = self._accepted(ask, job, await self._watching.submit(job))
             until_s = call.started_s + ask.preferences.wait_s
@@ -103,7 +107,7 @@ class Dispatch:
 
     async def enqueue(self, ask: Ask, call: Call, *, repeat_status: int = 202) -> Answer:
         """Accept a job and say where its answer will be; nobody waits here."""
-        with self._catalogue.holding():
+        with self._catalogue.holding(ask.revision):
             job, _ = await self._prepare(ask, call)
             record, ours = self._accepted(ask, job, await self._leaving.submit(job))
         self._metrics.ended(job.model, "accepted")
@@ -155,9 +159,13 @@ class Dispatch:
     async def _encoded(self, ask: Ask) -> tuple[tuple[Chunk, ...], Layout | None]:
         codec = self._codecs[ask.spec.key]
         rows = await self._pool.encode(codec, ask.inputs, truncate=ask.parameters.truncate)
-        chunks, layout = chunks_of(
-            rows, chunk_tokens=self._policy.chunk_tokens, chunk_rows=self._policy.chunk_rows
+        cut = partial(
+            chunks_of,
+            rows,
+            chunk_tokens=self._policy.chunk_tokens,
+            chunk_rows=self._policy.chunk_rows,
         )
+        chunks, layout = await self._large_work.run(cut, large=len(rows) > LARGE_ROWS)
         if not chunks:
             raise next(row for row in rows if isinstance(row, RequestRejected))
         return chunks, layout

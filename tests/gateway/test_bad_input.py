@@ -34,6 +34,12 @@ def is_problem(answer: httpx.Response, status: int, code: str) -> bool:
         pytest.param('{"inputs":"a"}'.encode("utf-16"), 400, "malformed_body", id="UTF-16"),
         pytest.param(b'{"inputs": "\\ud800"}', 422, "invalid_request", id="lone surrogate"),
         pytest.param(b'{"inputs": "a\\udc00b"}', 422, "invalid_request", id="lone low surrogate"),
+        pytest.param(
+            b'{"inputs": ["\\ud83d\\ude00\\ude00", "' + b"long " * 50_000 + b'"]}',
+            422,
+            "invalid_request",
+            id="a pair and a half, far from the end",
+        ),
         pytest.param(b"[" * 100_000, 422, "invalid_request", id="deep"),
         pytest.param(b'{"inputs":' + b"[" * 100_000, 422, "invalid_request", id="deep within"),
         pytest.param(b"null", 422, "invalid_request", id="null"),

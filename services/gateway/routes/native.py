@@ -9,6 +9,7 @@ from services.gateway.admission import Admission, Ask
 from services.gateway.asgi import Answer, BodyLimits, Call, Endpoint
 from services.gateway.bodies import read_body
 from services.gateway.dispatch import Dispatch
+from services.gateway.large_work import LargeWork
 from services.gateway.metrics import Metrics
 from services.gateway.problems import answer_to
 from shared.contract import Lane
@@ -30,12 +31,14 @@ class NativeRoutes:
         body: BodyLimits,
         max_inputs: int,
         metrics: Metrics,
+        large_work: LargeWork,
     ) -> None:
         self._admission = admission
         self._dispatch = dispatch
         self._body = body
         self._max_inputs = max_inputs
         self._metrics = metrics
+        self._large_work = large_work
 
     def routes(self) -> list[Route]:
         predict, jobs = Endpoint(self.predict), Endpoint(self.enqueue)
@@ -70,8 +73,10 @@ class NativeRoutes:
             return self._refusal(error, call)
 
     async def _admit(self, call: Call, lane: Lane) -> Ask:
-        sent = await read_body(call, self._body, max_inputs=self._max_inputs)
-        return self._admission.admit(call, sent, lane=lane)
+        sent = await read_body(
+            call, self._body, max_inputs=self._max_inputs, large_work=self._large_work
+        )
+        return await self._admission.admit(call, sent, lane=lane)
 
     def _refusal(self, error: ServiceError, call: Call) -> Answer:
         answer = answer_to(error, instance=call.path)
