@@ -35,9 +35,15 @@ class Lane(StrEnum):
     """Which stream of a model a chunk waits in."""
 
     INTERACTIVE = "interactive"
+    LARGE = "large"
+    """Interactive work of more than one forward: it gives way to smaller work, not to bulk."""
     BULK = "bulk"
     RAW = "raw"
     """Before preprocessing; only models with a preprocess worker have it."""
+
+
+PREDICTED: Final = (Lane.INTERACTIVE, Lane.LARGE, Lane.BULK)
+"""The lanes that predictors read."""
 
 
 class State(StrEnum):

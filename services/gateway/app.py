@@ -210,6 +210,7 @@ class Gateway:
             policy=JobPolicy(
                 chunk_tokens=settings.chunk_tokens,
                 chunk_rows=settings.chunk_rows,
+                small_s=settings.small_ms / 1e3,
                 most_tokens=_submit_policy(settings).tenant_limit_tokens,
                 retention_ms=settings.shared.retention_ms,
             ),

@@ -47,6 +47,8 @@ class JobPolicy(msgspec.Struct, frozen=True):
 
     chunk_tokens: int
     chunk_rows: int
+    small_s: float
+    """An interactive job that takes the predictors longer gives way to those that do not."""
     most_tokens: int
     retention_ms: int
 
@@ -131,12 +133,13 @@ class Dispatch:
             raise JobTooLarge(least, self._policy.most_tokens)
         in_worker = ask.spec.preprocess is Preprocess.WORKER
         chunks, layout = self._raw(ask) if in_worker else await self._encoded(ask)
+        tokens = sum(chunk.tokens for chunk in chunks)
         preprocessed_s = time.monotonic()
         job = Job(
             id=ask.id,
             model=ask.spec.key,
             fingerprint=ask.fingerprint,
-            lane=Lane.RAW if in_worker else ask.lane,
+            lane=Lane.RAW if in_worker else self._lane(ask, tokens, parts=len(chunks)),
             tenant=ask.tenant,
             chunks=chunks,
             layout=layout,
@@ -147,14 +150,23 @@ class Dispatch:
             preprocess_us=round((preprocessed_s - admitted_s) * 1e6),
             trace=ask.trace,
         )
-        if job.tokens > self._policy.most_tokens:
-            raise JobTooLarge(job.tokens, self._policy.most_tokens)
+        if tokens > self._policy.most_tokens:
+            raise JobTooLarge(tokens, self._policy.most_tokens)
         return job, Marks(call.started_s, admitted_s, preprocessed_s)
 
     def _raw(self, ask: Ask) -> tuple[tuple[Chunk, ...], Layout | None]:
         least = self._codecs[ask.spec.key].row_weight
+        parts = len(ask.inputs)
+        lane = self._lane(ask, max(least, 1) * parts, parts=parts)
         truncate = ask.parameters.truncate
-        return raw_chunks(ask.inputs, lane=ask.lane, truncate=truncate, least=least)
+        return raw_chunks(ask.inputs, lane=lane, truncate=truncate, least=least)
+
+    def _lane(self, ask: Ask, tokens: int, *, parts: int) -> Lane:
+        """A forward is not interrupted, so what takes about one is small: docs/adr/0017."""
+        rate = self._pulse.tokens_per_s(ask.spec.key)
+        small = max(self._policy.chunk_tokens, self._policy.small_s * rate)
+        large = ask.lane is Lane.INTERACTIVE and parts > 1 and tokens > small
+        return Lane.LARGE if large else ask.lane
 
     async def _encoded(self, ask: Ask) -> tuple[tuple[Chunk, ...], Layout | None]:
         codec = self._codecs[ask.spec.key]

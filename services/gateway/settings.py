@@ -66,6 +66,12 @@ class GatewaySettings(FrozenSettings, env_prefix="PENSTOCK_GATEWAY_"):
         512, ge=1, description="a job is cut into chunks of about this many tokens"
     )
     chunk_rows: int = Field(32, ge=1, le=4_096, description="most rows in one chunk")
+    small_ms: int = Field(
+        100,
+        ge=0,
+        description="an interactive request of several chunks that takes the predictors longer "
+        "than this gives way to smaller ones",
+    )
     preprocess_threads: int = Field(2, ge=1, le=256, description="threads that tokenize")
     drain_grace_ms: int = Field(
         30_000, ge=0, description="how long open requests may go on after SIGTERM"

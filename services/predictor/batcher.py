@@ -6,7 +6,8 @@ arrived; it answers with a micro-batch or with the moment to ask again.
 A batch is as large as the time it may take allows, by what the device was measured to cost. The
 first delivery in a lane is always in the batch that the lane leads, so nobody starves: one
 with ``k`` others before it leaves with the ``k+1``-th of them, at the latest. First is the oldest;
-among several tenants the turn goes round, fair by tokens. Neighbours in length fill the batch while
+among several tenants the turn goes round, fair by tokens. Large interactive requests take turns
+with bulk, behind small ones: docs/adr/0017. Neighbours in length fill the batch while
 they lower what a real token costs: the padding that they bring is weighed against the forward
 that they save. While somebody waits for answers, bulk fills forwards only so far that the next who
 comes does not wait long: docs/adr/0015.
@@ -43,6 +44,11 @@ class BatchPolicy:
     ``max_forward_s``, for a forward that bulk fills while interactive work comes in."""
 
 
+def _queue_of(lane: Lane) -> Lane:
+    """Which of the two queues a lane waits in: what small interactive work goes before is one."""
+    return lane if lane is Lane.INTERACTIVE else Lane.BULK
+
+
 class Batcher:
     """The window of deliveries that are leased and not yet begun."""
 
@@ -62,7 +68,7 @@ class Batcher:
 
     def tokens(self, lane: Lane) -> int:
         """Tokens of a lane that wait here."""
-        return self._waiting[lane].tokens
+        return self._waiting[_queue_of(lane)].tokens(lane)
 
     @property
     def batch_tokens(self) -> float:
@@ -86,7 +92,7 @@ class Batcher:
 
     def add(self, delivery: Delivery, *, now: float) -> None:
         """Let a delivery wait for its batch; one that waits already keeps its place."""
-        self._waiting[delivery.lane].add(delivery, now=now)
+        self._waiting[_queue_of(delivery.lane)].add(delivery, now=now)
         if delivery.lane is Lane.INTERACTIVE:
             self._interactive_at = now
 
@@ -153,7 +159,10 @@ class Batcher:
         """While both lanes wait, bulk earns its share of every forward, and pays for its part."""
         if self._waiting[Lane.BULK] and self._waiting[Lane.INTERACTIVE]:
             seconds = self._cost.seconds(extent)
-            bulk = sum(one.tokens for one in batch if one.lane is Lane.BULK) / extent.real_tokens
+            bulk = (
+                sum(one.tokens for one in batch if one.lane is not Lane.INTERACTIVE)
+                / extent.real_tokens
+            )
             credit_s = self._bulk_credit_s + (self._policy.bulk_share - bulk) * seconds
             self._bulk_credit_s = min(max(credit_s, -self._limit_s()), self._limit_s())
 

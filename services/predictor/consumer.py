@@ -4,7 +4,7 @@ The window is what is leased beyond the running batch. It holds the smaller of a
 (measured tokens/s) and this worker's share of the queue, never less than one delivery.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil
 from time import monotonic
@@ -13,14 +13,13 @@ from typing import Final
 import structlog
 
 from services.predictor.batcher import Batcher
-from shared.contract import Delivery, Lane
+from shared.contract import PREDICTED, Delivery, Lane
 from shared.queue.deliveries import FIRST_CURSOR, BeginAnswer, DeliveryQueue
 from shared.queue.leases import Leases
 from shared.queue.patience import Patience
 
 log = structlog.get_logger()
 
-LANES: Final = (Lane.INTERACTIVE, Lane.BULK)
 _MOST_AT_ONCE: Final = 256
 _SMOOTHING: Final = 0.1
 
@@ -54,7 +53,7 @@ class Consumer:
         self._patience = patience
         self._read_ahead = read_ahead
         self._outages_seen = 0
-        self._cursors = dict.fromkeys(LANES, FIRST_CURSOR)
+        self._cursors = dict.fromkeys(PREDICTED, FIRST_CURSOR)
         self._reclaimed_at = float("-inf")
         self._more_lapsed = False
         self._tokens_per_delivery = 0.0
@@ -68,26 +67,20 @@ class Consumer:
     def learn(self, answer: BeginAnswer) -> None:
         """Take the queue's depth and the number of workers from a begin."""
         self._workers = max(answer.workers, 1)
-        self._see(answer.queued_tokens, answer.bulk_tokens)
+        self._see(answer.queued_tokens)
 
-    def _see(self, queued_tokens: int, bulk_tokens: int) -> None:
-        self._share_tokens = queued_tokens / self._workers
-        self._empty = {
-            lane
-            for lane, tokens in (
-                (Lane.INTERACTIVE, queued_tokens - bulk_tokens),
-                (Lane.BULK, bulk_tokens),
-            )
-            if not tokens
-        }
-        self._more_elsewhere = queued_tokens > self._leases.tokens
+    def _see(self, queued_tokens: Mapping[Lane, int]) -> None:
+        whole = sum(queued_tokens[lane] for lane in PREDICTED)
+        self._share_tokens = whole / self._workers
+        self._empty = {lane for lane in PREDICTED if not queued_tokens[lane]}
+        self._more_elsewhere = whole > self._leases.tokens
         self._depth_is_old = False
 
     async def fill(self, *, tokens_per_s: float) -> None:
         """Read what there is room for; never blocks. Looks for the work of the dead when due."""
         await self._recover()
         if self._depth_is_old:
-            self._see(*await self._patience(self._queue.queued_tokens))
+            self._see(await self._patience(self._queue.queued_tokens))
         room = self._room(tokens_per_s)
         due_at = self._reclaimed_at + self._read_ahead.reclaim_every_s
         if self._more_lapsed or monotonic() >= due_at:
@@ -131,7 +124,7 @@ class Consumer:
         self._more_lapsed = False
         if self._reclaimed_at < self._patience.back_at + self._read_ahead.lease_s:
             return  # idle times ran on while nobody could renew
-        for lane in LANES:
+        for lane in PREDICTED:
             if room[lane] > 0:
                 await self._reclaim_lane(lane, room[lane])
 
@@ -159,19 +152,24 @@ class Consumer:
     def _room(self, tokens_per_s: float) -> dict[Lane, int]:
         """How many deliveries of each lane to ask for.
 
-        Interactive work does not count the bulk that waits here: it must get in, and before it.
+        Interactive work does not count what else waits here: it must get in, and before it. Large
+        work and bulk share what it leaves.
         """
         bounds = self._read_ahead
         wanted = max(self._batcher.batch_tokens, tokens_per_s * bounds.ahead_s)
         window = min(wanted, self._share_tokens - self._begun_tokens())
-        interactive = window - self._batcher.tokens(Lane.INTERACTIVE)
-        bulk = interactive - self._batcher.tokens(Lane.BULK)
+        interactive = left = window - self._batcher.tokens(Lane.INTERACTIVE)
         if Lane.INTERACTIVE not in self._empty:
-            bulk = min(bulk, bounds.bulk_share * window - self._batcher.tokens(Lane.BULK))
-        return {Lane.INTERACTIVE: self._count(interactive), Lane.BULK: self._count(bulk)}
+            left = min(left, bounds.bulk_share * window)
+        share = left / max(len({Lane.LARGE, Lane.BULK} - self._empty), 1)
+        return {
+            Lane.INTERACTIVE: self._count(interactive),
+            Lane.LARGE: self._count(share - self._batcher.tokens(Lane.LARGE)),
+            Lane.BULK: self._count(share - self._batcher.tokens(Lane.BULK)),
+        }
 
     def _begun_tokens(self) -> int:
-        return self._leases.tokens - sum(self._batcher.tokens(lane) for lane in LANES)
+        return self._leases.tokens - sum(self._batcher.tokens(lane) for lane in PREDICTED)
 
     def _count(self, tokens: float) -> int:
         if tokens <= 0:

@@ -57,8 +57,8 @@ class PredictorSettings(FrozenSettings, env_prefix="PENSTOCK_PREDICTOR_"):
         0.2,
         ge=0,
         le=1,
-        description="part of the device that bulk gets while interactive waits (0: none), and of "
-        "max_forward_ms that it fills while interactive work comes in",
+        description="part of the device that bulk and large requests get while interactive waits "
+        "(0: none), and of max_forward_ms that they fill while interactive work comes in",
     )
     read_ahead_ms: int = Field(
         1_000, ge=0, le=60_000, description="work that is leased ahead of the running batch"

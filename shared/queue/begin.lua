@@ -5,7 +5,7 @@
 --          before by another worker is not begun, but named a suspect.
 --          `given_up`: the outcome (a blob) of a row that is given up
 --
--- Returns {answers, queued tokens of interactive, of bulk, workers alive, rows that expired, rows given up};
+-- Returns {answers, queued tokens {interactive, large, bulk}, workers alive, rows that expired, rows given up};
 -- an answer is one of
 --   'run <attempt> <open row> …'  rows from 0; this call, or an earlier one of this worker's, began it
 --   'suspect'                     begin it again, alone
@@ -118,5 +118,6 @@ allow_at_maxmemory()
 local answers = each(request.deliveries, begin)
 start_leases()
 write_load()
-local load = redis.call('HMGET', prefix .. 'load:' .. request.model, 'tokens:interactive', 'tokens:bulk')
-return {answers, tonumber(load[1] or 0), tonumber(load[2] or 0), alive(), expired_rows, given_up_rows}
+local queued = redis.call('HMGET', prefix .. 'load:' .. request.model, 'tokens:interactive', 'tokens:large', 'tokens:bulk')
+for i = 1, 3 do queued[i] = tonumber(queued[i] or 0) end
+return {answers, queued, alive(), expired_rows, given_up_rows}

@@ -7,7 +7,7 @@ streams under one worker name, which belongs to one start of one process.
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from redis.exceptions import ResponseError
 from shared import keys
 from shared.codec import encode_outcomes
 from shared.contract import (
+    PREDICTED,
     Chunk,
     Delivery,
     EntryId,
@@ -66,9 +67,8 @@ class BeginAnswer(msgspec.Struct, frozen=True):
     """Begun before by a process that did not finish them: begin each again, alone."""
     dropped: tuple[Delivery, ...]
     """Ended, expired, another worker's by now, or not to be begun: nothing is left to do here."""
-    queued_tokens: int
-    """Not acknowledged, in both lanes, what workers hold included."""
-    bulk_tokens: int
+    queued_tokens: Mapping[Lane, int]
+    """Not acknowledged, by lane of predictors, what workers hold included."""
     workers: int
     """Alive for this model, this one included."""
     expired_rows: int
@@ -96,7 +96,7 @@ class DeliveryQueue:
         worker: WorkerName,
         lease_ms: int,
         tries_limit: int,
-        lanes: Sequence[Lane] = (Lane.INTERACTIVE, Lane.BULK),
+        lanes: Sequence[Lane] = PREDICTED,
     ) -> None:
         self._redis = redis
         self._model = model
@@ -162,28 +162,23 @@ class DeliveryQueue:
             )
         return [entry for _, entries in answer for entry in entries]
 
-    async def queued_tokens(self) -> tuple[int, int]:
-        """Tokens not acknowledged: of both lanes, and of bulk alone."""
-        with speaking_to_redis("read the load"):
-            load = await self._redis.hmget(
-                keys.load(self._model), ["tokens:interactive", "tokens:bulk"]
-            )
-        interactive, bulk = (int(tokens or 0) for tokens in load)
-        return interactive + bulk, bulk
-
-    async def load_tokens(self) -> int:
-        """Tokens of the model that are not acknowledged, in any lane."""
+    async def queued_tokens(self) -> dict[Lane, int]:
+        """Tokens of the model that are not acknowledged, by lane."""
         names = [f"tokens:{lane}" for lane in Lane]
         with speaking_to_redis("read the load"):
             load = await self._redis.hmget(keys.load(self._model), names)
-        return sum(int(tokens or 0) for tokens in load)
+        return {lane: int(tokens or 0) for lane, tokens in zip(Lane, load, strict=True)}
+
+    async def load_tokens(self) -> int:
+        """Tokens of the model that are not acknowledged, in any lane."""
+        return sum((await self.queued_tokens()).values())
 
     async def begin(self, deliveries: Sequence[Delivery], *, alone: bool = False) -> BeginAnswer:
         """Begin deliveries just before their forward; see ``begin.lua`` for every case."""
         blobs = Blobs()
         kind = "preprocess worker" if Lane.RAW in self._lanes else "predictor"
         given_up = Failure.of(DeadLettered(self._tries_limit, worker=kind))
-        answers, interactive, bulk, workers, expired, given_up_rows = await self._begin(
+        answers, queued, workers, expired, given_up_rows = await self._begin(
             self._redis,
             blobs,
             model=str(self._model),
@@ -210,8 +205,7 @@ class DeliveryQueue:
             begun=tuple(begun),
             suspects=tuple(suspects),
             dropped=tuple(dropped),
-            queued_tokens=interactive + bulk,
-            bulk_tokens=bulk,
+            queued_tokens=dict(zip(PREDICTED, queued, strict=True)),
             workers=workers,
             expired_rows=expired,
             given_up_rows=given_up_rows,

@@ -16,12 +16,12 @@
 --
 -- Safe to repeat: a repeat finds its own job. The only verb that Redis refuses at maxmemory.
 
--- The load of a model as it was before this verb, by model and tenant: interactive, bulk, raw, the tenant's.
+-- The load of a model as it was before this verb, by model and tenant: interactive, large, bulk, raw, the tenant's.
 local loads = {}
 
 local function load_of(job)
   local key, tenant = prefix .. 'load:' .. job.model, 'tenant:' .. job.tenant
-  local names = {'tokens:interactive', 'tokens:bulk', 'tokens:raw', tenant}
+  local names = {'tokens:interactive', 'tokens:large', 'tokens:bulk', 'tokens:raw', tenant}
   loads[key .. tenant] = loads[key .. tenant] or redis.call('HMGET', key, unpack(names))
   local added, load = unwritten[key] or {}, {}
   for i, name in ipairs(names) do load[i] = (loads[key .. tenant][i] or 0) + (added[name] or 0) end
@@ -29,15 +29,17 @@ local function load_of(job)
 end
 
 local function room(job, tokens)
-  local interactive, bulk, raw, tenants = load_of(job)
-  local queued = interactive + bulk + raw
+  local interactive, large, bulk, raw, tenants = load_of(job)
+  local queued = interactive + large + bulk + raw
   if queued + tokens > request.queue_limit_tokens then
     return table.concat({'full', queued, request.queue_limit_tokens, 'model'}, ' ')
   end
   if tenants + tokens > request.tenant_limit_tokens then
     return table.concat({'full', tenants, request.tenant_limit_tokens, 'tenant'}, ' ')
   end
-  local before = job.lane == 'interactive' and interactive or queued
+  local before = queued
+  if job.lane == 'interactive' then before = interactive end
+  if job.lane == 'large' then before = interactive + large + math.min(bulk, large) end -- it takes turns with bulk
   if job.in_time_tokens and before > job.in_time_tokens then
     return 'late ' .. before
   end

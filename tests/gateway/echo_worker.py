@@ -11,8 +11,8 @@ from typing import Final
 
 from shared.codec import decode_rows
 from shared.contract import (
+    PREDICTED,
     Failure,
-    Lane,
     ModelKey,
     Outcome,
     Success,
@@ -66,7 +66,7 @@ class EchoWorker:
         deliveries = await self.queue.wait()
         if not deliveries:
             return
-        counts = {Lane.INTERACTIVE: _AT_ONCE, Lane.BULK: _AT_ONCE}
+        counts = dict.fromkeys(PREDICTED, _AT_ONCE)
         deliveries += await self.queue.receive(counts)
         answer = await self.queue.begin(deliveries)
         if answer.begun:

@@ -278,6 +278,22 @@ def test_small_bulk_has_its_share_too_and_saves_nothing_up() -> None:
     assert led.count(Lane.BULK) <= 10
 
 
+def test_a_large_request_gives_way_to_small_ones_and_takes_turns_with_bulk() -> None:
+    chosen = policy(max_rows=1, bulk_share=0.25, max_forward_s=0.2)  # every delivery is a batch
+    batcher = Batcher(chosen, Device(fixed_ms=20))
+    for lane in (Lane.BULK, Lane.LARGE):
+        for _ in range(50):
+            batcher.add(delivery(lane=lane, longest=10), now=0.0)
+
+    beside: list[Lane] = []
+    for _ in range(40):
+        batcher.add(delivery(longest=10), now=0.0)
+        beside += [one.lane for one in take(batcher)]
+
+    assert 28 <= beside.count(Lane.INTERACTIVE) <= 32
+    assert abs(beside.count(Lane.LARGE) - beside.count(Lane.BULK)) <= 2
+
+
 def test_bulk_that_waits_alone_is_not_held_back() -> None:
     batcher = holding(policy(bulk_share=0.0), delivery(lane=Lane.BULK))
 

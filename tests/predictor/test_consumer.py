@@ -72,9 +72,10 @@ class Window:
             ),
         )
 
-    def learn(self, *, queued: int, workers: int, bulk: int = 0) -> None:
-        """As a begin would have told."""
-        self.consumer.learn(BeginAnswer((), (), (), queued, bulk, workers, 0, 0))
+    def learn(self, *, queued: int, workers: int, bulk: int = 0, large: int = 0) -> None:
+        """As a begin would have told; what is ``queued`` is so in all lanes together."""
+        of = {Lane.INTERACTIVE: queued - bulk - large, Lane.LARGE: large, Lane.BULK: bulk}
+        self.consumer.learn(BeginAnswer((), (), (), of, workers, 0, 0))
 
     async def fill(self, tokens_per_s: float = WIDE) -> int:
         """Fill, as often as there was anything; the tokens now held."""
@@ -183,6 +184,21 @@ async def test_bulk_gets_its_share_of_the_window_while_interactive_waits(
     assert made.batcher.tokens(Lane.BULK) <= 0.25 * 100 + 4
     assert made.batcher.tokens(Lane.BULK) > 0
     assert made.batcher.tokens(Lane.INTERACTIVE) >= 0.75 * 100
+
+
+async def test_large_work_and_bulk_share_what_interactive_work_leaves(
+    bench: Bench, window: Callable[..., Window]
+) -> None:
+    for lane in (Lane.BULK, Lane.LARGE, Lane.INTERACTIVE):
+        await four_token_jobs(bench, 50, lane)
+    made = window()
+    made.learn(queued=600, workers=4, bulk=200, large=200)
+
+    await made.fill()
+
+    held = {lane: made.batcher.tokens(lane) for lane in (Lane.LARGE, Lane.BULK)}
+    assert all(0 < tokens <= 0.25 * 150 / 2 + 4 for tokens in held.values()), held
+    assert made.batcher.tokens(Lane.INTERACTIVE) >= 0.75 * 150
 
 
 async def test_interactive_work_gets_in_though_the_window_is_full_of_bulk(

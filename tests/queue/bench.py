@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from shared import keys
 from shared.contract import (
+    PREDICTED,
     Delivery,
     EntryId,
     GatewayId,
@@ -45,7 +46,7 @@ class Bench:
         name: str,
         *,
         tries_limit: int = 3,
-        lanes: Sequence[Lane] = (Lane.INTERACTIVE, Lane.BULK),
+        lanes: Sequence[Lane] = PREDICTED,
         model: ModelKey = MODEL,
     ) -> DeliveryQueue:
         return DeliveryQueue(
@@ -65,7 +66,7 @@ class Bench:
     async def number_lanes_alike(self) -> None:
         """The next entries of all lanes get the same number, as in one busy millisecond."""
         ahead = "9999999999999-1"
-        for lane in (Lane.INTERACTIVE, Lane.BULK):
+        for lane in PREDICTED:
             stream = keys.stream(MODEL, lane)
             await self.redis.xadd(stream, {"ahead": ""}, id=ahead)
             await self.redis.xgroup_setid(stream, keys.group(lane), ahead)
@@ -77,7 +78,7 @@ class Bench:
         return record
 
     async def receive(self, worker: DeliveryQueue, count: int = 100) -> list[Delivery]:
-        return await worker.receive({Lane.INTERACTIVE: count, Lane.BULK: count})
+        return await worker.receive(dict.fromkeys(PREDICTED, count))
 
     async def begin_one(self, worker: DeliveryQueue, *, alone: bool = False) -> Begun:
         """Receive and begin the only chunk that waits."""

@@ -18,7 +18,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from shared import keys
-from shared.contract import JobId, Lane
+from shared.contract import PREDICTED, JobId, Lane
 from shared.queue.connection import connect
 from tests.builders import LEASE_MS, MODEL
 from tests.queue.gateway_actor import Gateway
@@ -88,7 +88,7 @@ class Run:
             world.turns.add(actor, Gateway(world).live)
             return
         made = Preprocessor if kind == "preprocessor" else Predictor
-        lanes = (Lane.RAW,) if kind == "preprocessor" else (Lane.INTERACTIVE, Lane.BULK)
+        lanes = (Lane.RAW,) if kind == "preprocessor" else PREDICTED
         worker = made(world, actor, worker_queue(world, actor, lanes))
         world.turns.add(actor, lambda _: worker.live())
 
@@ -167,7 +167,7 @@ class Run:
             pending = await world.redis.xpending(keys.stream(MODEL, lane), keys.group(lane))
             assert not pending["pending"], f"{lane} at rest with {pending}"
         last = Actor("last", "gateway")
-        queue = worker_queue(world, last, (Lane.INTERACTIVE, Lane.BULK))
+        queue = worker_queue(world, last, PREDICTED)
         await queue.trim()
         reader = Gateway(world)
         jobs = list(world.ledger.jobs)

@@ -302,14 +302,19 @@ async def test_a_recorded_row_starts_the_count_again(bench: Bench) -> None:
 
 
 async def test_begin_tells_how_much_waits_and_who_is_alive(bench: Bench) -> None:
-    await bench.accept(job(chunk(tokens=10)), job(chunk(tokens=7), lane=Lane.BULK))
+    await bench.accept(
+        job(chunk(tokens=10)),
+        job(chunk(tokens=3), lane=Lane.LARGE),
+        job(chunk(tokens=7), lane=Lane.BULK),
+    )
     worker, other = bench.worker("w"), bench.worker("other")
     await worker.heartbeat(tokens_per_s=1)
     await other.heartbeat(tokens_per_s=1)
 
     answer = await worker.begin(await bench.receive(worker))
 
-    assert (answer.queued_tokens, answer.bulk_tokens, answer.workers) == (17, 7, 2)
+    of = {Lane.INTERACTIVE: 10, Lane.LARGE: 3, Lane.BULK: 7}
+    assert (answer.queued_tokens, answer.workers) == (of, 2)
 
 
 async def test_one_delivery_that_redis_cannot_begin_leaves_the_others_begun(bench: Bench) -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from shared.contract import EntryId, Lane
+from shared.contract import PREDICTED, EntryId, Lane
 from shared.queue.deliveries import DeliveryQueue
 from shared.queue.leases import Leases, keep_leases
 from shared.queue.patience import Patience
@@ -28,7 +28,7 @@ async def test_renewing_keeps_everybody_else_away(bench: Bench) -> None:
 
     await leases.renew()
 
-    for lane in (Lane.INTERACTIVE, Lane.BULK):
+    for lane in PREDICTED:
         _, taken = await other.reclaim(lane, cursor="0-0", count=10)
         assert taken == []
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared import keys
-from shared.contract import Lane, State
+from shared.contract import PREDICTED, Lane, State
 from tests.builders import MODEL, chunk, job
 from tests.queue.bench import Bench, soon, stream_id
 
@@ -115,11 +115,11 @@ async def test_waiting_ends_with_the_first_entry(bench: Bench) -> None:
 
 
 async def test_waiting_takes_at_most_one_entry_of_each_lane(bench: Bench) -> None:
-    await bench.accept(*(job(lane=lane) for lane in (Lane.INTERACTIVE, Lane.BULK) * 3))
+    await bench.accept(*(job(lane=lane) for lane in PREDICTED * 3))
 
     received = await bench.worker("w").wait()
 
-    assert sorted(d.lane for d in received) == [Lane.BULK, Lane.INTERACTIVE]
+    assert sorted(d.lane for d in received) == sorted(PREDICTED)
 
 
 async def test_a_worker_adopts_what_a_lost_reply_had_given_it(bench: Bench) -> None:

@@ -183,6 +183,22 @@ async def test_bulk_does_not_make_interactive_work_late_but_is_made_late_by_it(
     assert [type(a) for a in answers] == [Queued, Queued, Queued, DeadlineTooClose]
 
 
+async def test_a_large_request_is_made_late_by_no_more_bulk_than_it_takes_turns_with(
+    bench: Bench,
+) -> None:
+    bulk = job(chunk(tokens=1_000), lane=Lane.BULK)
+    small = job(chunk(tokens=10))
+    first, second, third = (
+        job(chunk(tokens=60), lane=Lane.LARGE, deadline_ms=1_000, in_time_tokens=limit)
+        for limit in (10, 130, 249)
+    )
+
+    answers = await bench.jobs.submit([bulk, small, first, second, third], watch=True)
+
+    assert [type(a) for a in answers] == [Queued, Queued, Queued, Queued, DeadlineTooClose]
+    assert "250 tokens are before the job" in str(answers[-1])  # 10, 2 x 60, as much of bulk
+
+
 async def test_a_full_queue_still_knows_its_own_jobs(bench: Bench) -> None:
     tight = bench.gateway("g", policy(queue_limit_tokens=4))
     wanted = job(chunk(tokens=4))

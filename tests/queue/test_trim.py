@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from shared import keys
-from shared.contract import Lane, WorkerName
+from shared.contract import PREDICTED, Lane, WorkerName
 from shared.queue.scripts import Script
 from tests.builders import MODEL, job, settlement
 from tests.queue.bench import Bench
@@ -100,7 +100,7 @@ async def test_at_rest_the_load_is_set_to_nothing(bench: Bench) -> None:
     assert not await bench.redis.exists(keys.load(MODEL))
 
 
-@pytest.mark.parametrize("lane", [Lane.INTERACTIVE, Lane.BULK])
+@pytest.mark.parametrize("lane", PREDICTED)
 async def test_what_waits_in_any_lane_keeps_the_load(bench: Bench, lane: Lane) -> None:
     await bench.accept(job(lane=lane))
     worker = bench.worker("w")

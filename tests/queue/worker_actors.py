@@ -6,7 +6,7 @@ worker renews and adopts what the group holds under its name.
 
 from dataclasses import dataclass, field
 
-from shared.contract import Delivery, EntryId, Failure, Lane, Outcome
+from shared.contract import PREDICTED, Delivery, EntryId, Failure, Lane, Outcome
 from shared.errors import QueueUnavailable
 from shared.queue.deliveries import Begun, DeliveryQueue, Settlement
 from tests.builders import chunk, success
@@ -52,7 +52,7 @@ class Predictor:
 
     @property
     def _lanes(self) -> tuple[Lane, ...]:
-        return (Lane.INTERACTIVE, Lane.BULK)
+        return PREDICTED
 
     async def _reclaim(self) -> None:
         for lane in self._lanes:
@@ -184,7 +184,7 @@ class Preprocessor(Predictor):
     async def _move(self, begun: Begun) -> None:
         held, turns = begun.delivery, self.world.turns
         tensors = chunk(held.rows, tokens=held.tokens + 1, payload=held.payload)
-        lane = turns.rng.choice([Lane.INTERACTIVE, Lane.BULK])
+        lane = turns.rng.choice(PREDICTED)
         if len(begun.open_rows) < held.rows or self.world.chance(0.05):
             outcomes = [
                 Failure("invalid_request", f"{_identity(begun)}/{r}") for r in range(held.rows)
