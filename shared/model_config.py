@@ -9,7 +9,7 @@ import json
 import math
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_type_hints
+from typing import Annotated, Any, Final, Literal, TypeGuard, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -79,10 +79,10 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     description: Annotated[str, Meta(examples=["Sentiment of film reviews"])] = ""
     licence: Annotated[str, Meta(examples=["Apache-2.0"])] = ""
     sample: Annotated[
-        Words | Annotated[tuple[Any, ...], Meta(min_length=1)] | dict[str, Any] | None,
-        Meta(examples=["I liked it"]),
+        str | int | float | bool | list[Any] | dict[str, Any] | None, Meta(examples=["I liked it"])
     ] = None
-    """A text; of a picture, the file's name in the model's folder; of a table, a row."""
+    """A text; of a picture, the file's name in the model's folder; of a table, a row; of a custom
+    model any JSON, a list being several inputs."""
     default_version: Annotated[Words | None, Meta(examples=["1"])] = None
     """None: the highest."""
     labels: Annotated[
@@ -116,11 +116,8 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.task in FIXED_SHAPES:
             _check_fixed_shape(self)
         elif self.task is Task.CUSTOM:
-            if self.sample is None:
-                raise ValueError(
-                    f'task = "custom" needs sample: write for example {_example("sample")}'
-                )
-        elif not isinstance(self.sample, str | None):
+            _check_any_json(self)
+        elif self.sample is not None and not _is_text(self.sample):
             raise ValueError(
                 f"{_written(self, 'sample')} is no text, which {_written(self, 'task')} takes: "
                 f"write for example {_example('sample')}"
@@ -177,25 +174,60 @@ def _check_fixed_shape(config: ModelConfig) -> None:
             raise ValueError(
                 f'task = "{config.task}" needs {key}: write for example {_example(key)}'
             )
-    if config.table and not _is_row(config.sample):
-        raise ValueError(
-            f"{_written(config, 'sample')} is no row: write a number for each feature, "
-            "sample = [1.0, …]"
-        )
-    if config.table and len(config.sample or ()) != len(config.table.features):
-        raise ValueError(
-            f"{_written(config, 'sample')} has {len(config.sample or ())} values, the table has "
-            f"{len(config.table.features)} features: write one for each"
-        )
-    if config.image and not isinstance(config.sample, str):
+    if config.table:
+        _check_row(config, config.table)
+    if config.image and not _is_text(config.sample):
         raise ValueError(
             f"{_written(config, 'sample')} is no file: write the name of a picture in the model's "
             "folder"
         )
 
 
-def _is_row(sample: object) -> bool:
-    return isinstance(sample, tuple) and all(
+def _check_row(config: ModelConfig, table: TableConfig) -> None:
+    if not _is_row(config.sample):
+        raise ValueError(
+            f"{_written(config, 'sample')} is no row: write a number for each feature, "
+            "sample = [1.0, …]"
+        )
+    if len(config.sample) != len(table.features):
+        raise ValueError(
+            f"{_written(config, 'sample')} has {len(config.sample)} values, the table has "
+            f"{len(table.features)} features: write one for each"
+        )
+
+
+def _check_any_json(config: ModelConfig) -> None:
+    if config.sample is None:
+        raise ValueError(f'task = "custom" needs sample: write for example {_example("sample")}')
+    if config.sample == []:
+        raise ValueError(
+            "sample = [] is no input, for a list is several: write for example "
+            f"{_example('sample')}, or [[]] for an empty list"
+        )
+    if not _is_json(config.sample):
+        raise ValueError(
+            f"{_written(config, 'sample')} is no JSON: write times as text, and no nan or inf"
+        )
+
+
+def _is_json(value: object) -> bool:
+    match value:
+        case dict():
+            return all(map(_is_json, value.values()))
+        case list():
+            return all(map(_is_json, value))
+        case float():
+            return math.isfinite(value)
+        case _:
+            return isinstance(value, str | int | bool)
+
+
+def _is_text(sample: object) -> bool:
+    return isinstance(sample, str) and sample != ""
+
+
+def _is_row(sample: object) -> TypeGuard[list[float]]:
+    return isinstance(sample, list) and all(
         type(value) in (int, float) and math.isfinite(value) for value in sample
     )
 

@@ -241,7 +241,7 @@ def _embedding(config: ModelConfig, folder: Path) -> Embedding | None:
 def _sample(config: ModelConfig, folder: Path) -> Sample:
     """As it stands in a request."""
     if config.image is None:
-        return config.sample or _SAMPLE_TEXT
+        return _SAMPLE_TEXT if config.sample is None else config.sample
     file = folder / str(config.sample)
     try:
         if file.parent != folder or file.stat().st_size > _MOST_SAMPLE_BYTES:

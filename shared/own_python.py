@@ -6,16 +6,17 @@ business: a predictor ``load`` and ``predict``, a gateway or preprocess worker `
 ``decode``.
 """
 
-import importlib.util
+import inspect
 import itertools
-import sys
 import weakref
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Final
 
 from shared.model_spec import ModelRefused
+from shared.models.user_code.raised import Complaints, Raised, Tell
+from shared.models.user_code.siblings import Package
+from shared.models.user_code.surroundings import surroundings_kept
 
 FILE: Final = "model.py"
 
@@ -23,41 +24,54 @@ _numbers: Final = itertools.count(1)
 """No two modules have one name, be they versions of one model or one version loaded again."""
 
 
-def load_own_python(folder: Path, *needed: str, owner: object) -> ModuleType:
-    """The module, freshly run.
+def load_own_python(
+    folder: Path, *needed: str, owner: object, tell: Tell | None = None
+) -> ModuleType:
+    """The module, freshly run; ``tell`` hears what it raises, the log where there is none.
 
-    It stays in ``sys.modules``, where dataclasses, type hints and pickle look for it, until its
-    ``owner`` is gone.
+    It and the files beside it that it imports stay in ``sys.modules``, where dataclasses, type
+    hints and pickle look for them, until its ``owner`` is gone.
 
     Raises:
         ModelRefused: it raises when it is run, or lacks one of the functions that are ``needed``
     """
-    file = folder / FILE
-    made = importlib.util.spec_from_file_location(f"penstock_model_{next(_numbers)}", file)
-    assert made is not None, file
-    module = _run(made)
+    folder = folder.absolute()
+    package = Package(f"penstock_model_{next(_numbers)}", folder / FILE)
+    try:
+        with surroundings_kept(folder):
+            module = package.run()
+    except KeyboardInterrupt:  # of the operator, at a start
+        raise
+    except BaseException as exc:  # the wall: it is somebody's code
+        raised = Raised.of(exc, function="import", folder=folder, message=True)
+        (tell or Complaints(folder))(raised)
+        raise ModelRefused(
+            f"{place(folder, raised)}: raised {raised.kind} when it was loaded: {one_line(exc)}. "
+            "Gateways load it for encode and decode: import what only the predictor has inside "
+            "load and predict"
+        ) from exc
+    if wrong := _wrong(module, needed):
+        package.forget()
+        raise ModelRefused(f"{folder / FILE}: {wrong}: write it as docs/your-own-python.md says")
+    weakref.finalize(owner, package.forget)
+    return module
+
+
+def place(folder: Path, raised: Raised) -> str:
+    """Where it was raised, for a refusal: the file, and the line where that is known."""
+    return str(folder / (raised.at or FILE))
+
+
+def one_line(exc: BaseException) -> str:
+    """What it says, without line breaks."""
+    return " ".join(str(exc).split())
+
+
+def _wrong(module: ModuleType, needed: tuple[str, ...]) -> str:
     missing = [name for name in needed if not callable(getattr(module, name, None))]
     if missing:
-        del sys.modules[made.name]
-        raise ModelRefused(
-            f"{file}: has no function {' and no '.join(missing)}: write it as "
-            "docs/your-own-python.md says"
-        )
-    weakref.finalize(owner, sys.modules.pop, made.name, None)
-    return module
-
-
-def _run(made: ModuleSpec) -> ModuleType:
-    """The module, under its name in ``sys.modules``; no trace of it where it raises."""
-    assert made.loader is not None, made
-    module = importlib.util.module_from_spec(made)
-    sys.modules[made.name] = module
-    try:
-        made.loader.exec_module(module)
-    except (Exception, SystemExit) as exc:  # the wall: it is somebody's code
-        del sys.modules[made.name]
-        raise ModelRefused(
-            f"{made.origin}: raised {type(exc).__name__} when it was loaded: {exc}. Gateways load "
-            "it for encode and decode: import what only the predictor has inside load and predict"
-        ) from exc
-    return module
+        return f"has no function {' and no '.join(missing)}"
+    waiting = [name for name in needed if inspect.iscoroutinefunction(getattr(module, name))]
+    if waiting:
+        return f"{' and '.join(waiting)} is async, and nothing awaits it"
+    return ""

@@ -1,6 +1,6 @@
 """Chunks as single rows: what a batch is made of, and cut at when it fails."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from shared.codec import decode_rows
 from shared.contract import Column
 from shared.errors import DecodeError
+from shared.models.user_code.values import OTHER
 from shared.queue.deliveries import Begun
 
 Array = NDArray[np.generic]
@@ -50,8 +51,18 @@ def open_rows(begun: Begun) -> list[tuple[Place, Row]]:
     ]
 
 
+def row_of(columns: Sequence[Column]) -> Row:
+    """The one row of columns that have no more."""
+    return Row({column.name: _split(column)[0] for column in columns})
+
+
 def _split(column: Column) -> list[Array]:
-    """Views of each row, [length, *inner], on the column's own bytes."""
+    """Views of each row, [length, *inner], on the column's own bytes.
+
+    What is no array, of a model of one's own Python, is an array of one void: its bytes.
+    """
+    if column.dtype == OTHER:
+        return _voids(column)
     try:
         flat: Array = np.frombuffer(column.values, dtype=np.dtype(column.dtype))
         whole = flat.reshape(sum(column.lengths), *column.inner)
@@ -62,5 +73,17 @@ def _split(column: Column) -> list[Array]:
     arrays, start = [], 0
     for length in column.lengths:
         arrays.append(whole[start : start + length])
+        start += length
+    return arrays
+
+
+def _voids(column: Column) -> list[Array]:
+    arrays: list[Array] = []
+    start = 0
+    for length in column.lengths:
+        if length < 1 or start + length > len(column.values):
+            raise DecodeError(f"column {column.name} of a chunk is not what it says")
+        void = np.dtype((np.void, length))
+        arrays.append(np.frombuffer(column.values, void, count=1, offset=start))
         start += length
     return arrays

@@ -17,9 +17,12 @@ import msgspec
 import structlog
 
 from services.preprocess.child import LENGTH, Answer, framed
+from services.preprocess.custom import bad_sample
 from services.preprocess.encoded import Encoded
 from shared.errors import InvalidRequest, PredictionFailed, RequestRejected
 from shared.model_spec import ModelRefused, ModelSpec
+from shared.models.user_code.calls import inputs_of
+from shared.models.user_code.raised import Complaints
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -34,17 +37,26 @@ class Apart:
 
     def __init__(self, spec: ModelSpec, *, most: int, limit_s: float) -> None:
         self._spec = spec
+        self._tell = Complaints(spec.folder.absolute())
         self._limit_s = limit_s
         self._room = asyncio.Semaphore(most)
         self._idle: list[_Child] = []
 
     async def open(self) -> None:
-        """Start the first process: it says whether the model's code can be loaded.
+        """Start the first process: it says whether the model's code can be loaded, and used.
 
         Raises:
-            ModelRefused
+            ModelRefused: it cannot, or its ``encode`` does not take the model's own sample
         """
         self._idle.append(await self._start())
+        for one in inputs_of(self._spec.sample):
+            try:
+                row = await self.encode(one, truncate=False)
+            except PredictionFailed as failed:
+                row = InvalidRequest(failed.detail)
+            if isinstance(row, RequestRejected):
+                self.close()
+                raise ModelRefused(bad_sample(self._spec, row))
 
     async def encode(self, given: Any, *, truncate: bool) -> Encoded | RequestRejected:  # noqa: ARG002
         """In the next free process.
@@ -55,6 +67,7 @@ class Apart:
         async with self._room:
             child = self._free() or await self._start()
             answer = await self._in_time(child, child.ask(given))
+            self._hear(answer)
             self._idle.append(child)
         return answer.row or InvalidRequest(answer.refused)
 
@@ -80,10 +93,15 @@ class Apart:
             answer = await self._in_time(child, child.answer())
         except PredictionFailed as error:
             raise ModelRefused(f"{folder}: while model.py was loaded, {error.detail}") from error
+        self._hear(answer)
         if answer.refused:
             child.kill()
             raise ModelRefused(answer.refused)
         return child
+
+    def _hear(self, answer: Answer) -> None:
+        for raised in answer.raised:
+            self._tell(raised)
 
     async def _in_time(self, child: "_Child", answer: Awaitable[Answer]) -> Answer:
         """The answer of a child; it is killed where there is none, and where nobody waits for it.

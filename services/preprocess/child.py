@@ -17,6 +17,7 @@ import msgspec
 from services.preprocess.custom import CustomCodec
 from services.preprocess.encoded import Encoded
 from shared.model_spec import Cost, ModelRefused
+from shared.models.user_code.raised import Raised
 
 LENGTH: Final = struct.Struct("<I")
 _PR_SET_PDEATHSIG: Final = 1
@@ -31,6 +32,8 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     row: Encoded | None = None
     refused: str = ""
     """Why there is no row, where there should be one."""
+    raised: tuple[Raised, ...] = ()
+    """What the model's own Python raised meanwhile, for the log of the parent."""
 
 
 def framed(message: bytes) -> bytes:
@@ -45,16 +48,21 @@ def main(parent: int, folder: Path, cost: Cost) -> None:
     if os.getppid() != parent:
         return
     asks, answers = _own_streams()
+    raised: list[Raised] = []
     try:
-        codec = CustomCodec(folder, cost)
+        codec = CustomCodec(folder, cost, tell=raised.append)
     except ModelRefused as refused:
-        _write(answers, Answer(refused=str(refused)))
+        _write(answers, Answer(refused=str(refused), raised=tuple(raised)))
         return
     _write(answers, Answer())
     while length := asks.read(LENGTH.size):
         given = _decode(asks.read(*LENGTH.unpack(length)))
+        raised.clear()
         (row,) = codec.encode([given], truncate=False)
-        _write(answers, Answer(row) if isinstance(row, Encoded) else Answer(refused=row.detail))
+        if isinstance(row, Encoded):
+            _write(answers, Answer(row))
+        else:
+            _write(answers, Answer(refused=row.detail, raised=tuple(raised)))
 
 
 def _own_streams() -> tuple[BinaryIO, BinaryIO]:

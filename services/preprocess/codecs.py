@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol, assert_never
 
-from services.preprocess.custom import CustomCodec
+from services.preprocess.custom import CustomCodec, bad_sample
 from services.preprocess.echo import EchoCodec
 from services.preprocess.encoded import Encoded
 from services.preprocess.image import ImageCodec
@@ -13,7 +13,8 @@ from services.preprocess.tokenizer import open_tokenizer
 from shared.contract import Success
 from shared.errors import RequestRejected
 from shared.model_config import read_model_config
-from shared.model_spec import ModelRefused, ModelSpec, Task
+from shared.model_spec import ModelRefused, ModelSpec, Preprocess, Task
+from shared.models.user_code.calls import inputs_of
 
 
 class Codec(Protocol):
@@ -63,7 +64,7 @@ def open_codec(spec: ModelSpec) -> Codec:
         case Task.TABULAR_CLASSIFICATION:
             return TableCodec(spec)
         case Task.CUSTOM:
-            return CustomCodec(spec.folder, spec.cost)
+            return _with_its_sample(CustomCodec(spec.folder, spec.cost), spec)
         case Task.ECHO:
             return EchoCodec(spec)
         case _:
@@ -79,4 +80,13 @@ def _with_a_sample(codec: ImageCodec, spec: ModelSpec) -> ImageCodec:
             f'{spec.file}: sample = "{read_model_config(spec.file).sample}": {why}: put a small '
             "PNG or JPEG into the model's folder and write its name"
         )
+    return codec
+
+
+def _with_its_sample(codec: CustomCodec, spec: ModelSpec) -> CustomCodec:
+    """The same one, when its ``encode`` takes the model's own sample, where it runs here."""
+    if spec.preprocess is Preprocess.INLINE:
+        for row in codec.encode(inputs_of(spec.sample), truncate=False):
+            if isinstance(row, RequestRejected):
+                raise ModelRefused(bad_sample(spec, row))
     return codec

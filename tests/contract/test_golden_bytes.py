@@ -29,6 +29,7 @@ from shared.contract import (
     Success,
     Tensor,
 )
+from shared.models.user_code.values import column_of, tensor_of
 
 ROWS = Rows(
     columns=(
@@ -56,6 +57,9 @@ OUTCOMES_BYTES = bytes.fromhex(
 RAW = RawInput(Lane.BULK, truncate=True, given=b"\x89PNG")
 RAW_BYTES = bytes.fromhex("0193a462756c6bc3c40489504e47")
 
+TEXTS = Rows(columns=(Column("x", "msgpack", (3, 1), (), b"\xa2hi\xc0"),))
+TEXTS_BYTES = bytes.fromhex("01919195a178a76d73677061636b92030190c404a26869c0")
+
 LAYOUT = Layout(chunks=((3, 0), (1,)), rejected=((2, Failure("input_too_long", "too long")),))
 LAYOUT_BYTES = bytes.fromhex(
     "019292920300910191920293a56572726f72ae696e7075745f746f6f5f6c6f6e67a8746f6f206c6f6e67"
@@ -69,6 +73,13 @@ def test_the_version_that_is_written_is_one() -> None:
 def test_rows_are_these_bytes() -> None:
     assert encode_rows(ROWS).hex() == ROWS_BYTES.hex()
     assert decode_rows(ROWS_BYTES) == ROWS
+
+
+def test_rows_of_what_is_no_array_are_these_bytes() -> None:
+    """Of a model of one's own Python: one MessagePack value for each row."""
+    assert encode_rows(TEXTS).hex() == TEXTS_BYTES.hex()
+    assert decode_rows(TEXTS_BYTES) == TEXTS
+    assert column_of(tensor_of("x", "hi")) == Column("x", "msgpack", (3,), (), b"\xa2hi")
 
 
 def test_a_raw_input_is_these_bytes() -> None:
@@ -86,6 +97,6 @@ def test_a_layout_is_these_bytes() -> None:
     assert decode_layout(LAYOUT_BYTES) == LAYOUT
 
 
-@pytest.mark.parametrize("frame", [ROWS_BYTES, OUTCOMES_BYTES, LAYOUT_BYTES])
+@pytest.mark.parametrize("frame", [ROWS_BYTES, TEXTS_BYTES, OUTCOMES_BYTES, LAYOUT_BYTES])
 def test_a_frame_begins_with_its_version(frame: bytes) -> None:
     assert frame[0] == 1

@@ -163,7 +163,7 @@ def test_requests_that_cannot_be_stacked_cost_each_other_no_answer(client: httpx
 @pytest.mark.parametrize(
     ("python", "told"),
     [
-        ("import no_such_module", "model.py: raised ModuleNotFoundError when it was loaded"),
+        ("import no_such_module", "model.py:1: raised ModuleNotFoundError when it was loaded"),
         ("def encode(x): return x", "has no function decode"),
     ],
 )

@@ -191,7 +191,7 @@ _OUTPUTS = "[2 rows, 2 labels]: write what it does"
         ),
         (
             python("def load(folder): return folder['x']\ndef predict(m, b): pass"),
-            "model.py",
+            "model.py:1",
             "load raised TypeError",
             "see that it loads what is in its folder",
         ),
@@ -258,7 +258,12 @@ def test_a_sample_that_is_no_picture_is_refused_by_who_reads_pictures(
             "def load(folder): return 1 / 0\ndef predict(): pass",
             "load raised Zero",
         ),
-        ("preprocess", 'task = "custom"\nsample = "x"', "1 / 0", r"model\.py: raised ZeroDivision"),
+        (
+            "preprocess",
+            'task = "custom"\nsample = "x"',
+            "1 / 0",
+            r"model\.py:1: raised ZeroDivision",
+        ),
         (
             "preprocess",
             'task = "custom"\nsample = "x"',

@@ -55,6 +55,23 @@ def test_inner_dimensions_are_kept() -> None:
     assert pairs[1][1].tensors["pixels"].ravel().tolist() == [8, 9, 10, 11]
 
 
+def test_values_that_are_no_arrays_are_their_bytes() -> None:
+    column = Column("text", "msgpack", (3, 1), (), b"\xa2hi\xc0")
+
+    pairs = open_rows(begun(encode_rows(Rows((column,))), rows=2))
+
+    assert [row.tensors["text"].tobytes() for _, row in pairs] == [b"\xa2hi", b"\xc0"]
+    assert [row.tensors["text"].nbytes for _, row in pairs] == [3, 1]
+
+
+@pytest.mark.parametrize("lengths", [(5,), (0,), (-1,), (2, 3)])
+def test_values_that_are_not_as_long_as_they_say_are_refused(lengths: tuple[int, ...]) -> None:
+    column = Column("text", "msgpack", lengths, (), b"\xa2hi\xc0")
+
+    with pytest.raises(DecodeError, match="column text of a chunk is not what it says"):
+        open_rows(begun(encode_rows(Rows((column,))), rows=len(lengths)))
+
+
 @pytest.mark.parametrize(
     ("column", "rows"),
     [

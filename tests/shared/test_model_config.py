@@ -41,7 +41,7 @@ WRONG: Final[dict[str, dict[str, str]]] = {
     "module": {"type": "1", "form": '"nets"'},
     "description": {"type": "1"},
     "licence": {"type": '["MIT"]'},
-    "sample": {"type": "1", "empty text": '""', "empty list": "[]", "a date": "2026-01-01"},
+    "sample": {"type": "2026-01-01"},
     "default_version": {"type": "1", "empty": '""'},
     "labels": {"type": '"a"', "none": "[]", "an empty one": '["a", ""]', "numbers": "[1, 2]"},
     "scoring": {"type": "1", "choice": '"argmax"'},
@@ -242,6 +242,11 @@ def test_a_task_has_its_backends(tmp_path: Path, task: Task, backend: str) -> No
             "{x = 1}",
             "is no text, which .* takes: write for example sample",
         ),
+        (Task.TEXT_CLASSIFICATION, '""', "is no text, which .* takes: write for example sample"),
+        (Task.TEXT_CLASSIFICATION, "1", "is no text, which .* takes: write for example sample"),
+        (Task.TEXT_CLASSIFICATION, "true", "is no text, which .* takes: write for example sample"),
+        (Task.CUSTOM, "[]", "is no input, for a list is several: write for example sample = "),
+        (Task.CUSTOM, "[NaN]", "is no JSON: write times as text, and no nan or inf"),
         (Task.ECHO, "[1]", "is no text, which .* takes: write for example sample"),
         (
             Task.IMAGE_CLASSIFICATION,
@@ -264,6 +269,28 @@ def test_a_sample_is_an_input_of_its_task(
 
 
 @pytest.mark.parametrize(
+    ("written", "sample"),
+    [
+        ("0", 0),
+        ("0.5", 0.5),
+        ("false", False),
+        ('""', ""),
+        ("[[]]", [[]]),
+        ('{a = {}, b = [1, "x"]}', {"a": {}, "b": [1, "x"]}),
+    ],
+)
+def test_a_sample_of_a_custom_model_is_any_json(
+    tmp_path: Path, written: str, sample: object
+) -> None:
+    keys = GOOD[Task.CUSTOM] | {"sample": written}
+
+    config = read(tmp_path, "\n".join(f"{key} = {value}" for key, value in keys.items()))
+
+    assert config.sample == sample
+    assert type(config.sample) is type(sample)
+
+
+@pytest.mark.parametrize(
     ("text", "told"),
     [
         ("max_token = 1", "unknown key max_token: write max_tokens"),
@@ -279,7 +306,7 @@ def test_what_is_no_key_is_told(tmp_path: Path, text: str, told: str) -> None:
 
 def test_every_wrong_key_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(ModelRefused) as refused:
-        read(tmp_path, "max_tokens = 0\nlabel = []\nsample = 1\n")
+        read(tmp_path, "max_tokens = 0\nlabel = []\nnormalize = 1\n")
 
     assert len(str(refused.value).splitlines()) == 3
 

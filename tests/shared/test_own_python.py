@@ -70,8 +70,8 @@ def test_two_versions_of_one_model_stay_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("python", "told"),
     [
-        ("1 / 0", "model.py: raised ZeroDivisionError when it was loaded: division by zero"),
-        ("import sys; sys.exit(3)", "model.py: raised SystemExit when it was loaded: 3"),
+        ("1 / 0", "model.py:1: raised ZeroDivisionError when it was loaded: division by zero"),
+        ("import sys; sys.exit(3)", "model.py:1: raised SystemExit when it was loaded: 3"),
         ("def load(folder): pass", "model.py: has no function predict: write it as docs/"),
         ("load = predict = 5", "model.py: has no function load and no predict: write it"),
     ],
@@ -90,7 +90,7 @@ def test_nothing_is_left_of_a_module_that_is_refused(
 def test_a_module_goes_with_its_owner(tmp_path: Path) -> None:
     before, owner = own_modules(), Owner()
     name = loaded(tmp_path, PYTHON, owner=owner).__name__
-    assert own_modules() - before == {name}
+    assert own_modules() - before == {name, f"{name}.model"}
 
     del owner
     gc.collect()

@@ -2,7 +2,7 @@
 
 from services.predictor.backends.base import Backend, UnknownBackend
 from services.predictor.backends.trial import tried_out
-from shared.model_spec import ModelSpec, TextInput
+from shared.model_spec import ModelSpec, Task, TextInput
 
 
 def load_backend(spec: ModelSpec, *, device: str, dtype: str, threads: int, pack: bool) -> Backend:
@@ -29,8 +29,10 @@ def _load(spec: ModelSpec, *, device: str, dtype: str, threads: int, pack: bool)
             return _load_onnx(spec, device=device, dtype=dtype, threads=threads)
         case "python":
             from services.predictor.backends.own_python import OwnPython
+            from services.predictor.backends.own_trial import tried_with_its_sample
 
-            return OwnPython(spec, device=device)
+            own = OwnPython(spec, device=device)
+            return tried_with_its_sample(own, spec) if spec.task is Task.CUSTOM else own
         case "stand-in":
             from services.predictor.backends.stand_in import StandIn
 
