@@ -80,7 +80,8 @@ class Column(msgspec.Struct, frozen=True, array_like=True):
 
     name: str
     dtype: str
-    """A NumPy type string with its byte order: ``<i4``, ``<f4``, ``|u1``, …"""
+    """A NumPy type string with its byte order: ``<i4``, ``<f4``, ``|u1``, …; or ``msgpack``: one
+    MessagePack value for each row, ``lengths`` being its bytes."""
     lengths: tuple[int, ...]
     inner: tuple[int, ...]
     values: bytes
