@@ -43,6 +43,7 @@ from shared.model_spec import (
     Task,
     TextInput,
 )
+from shared.models.readable import check_readable, may_not_read_of, permission_told
 
 _CHARACTERS_PER_TOKEN: Final = 64
 _STAND_IN: Final = Checkpoint(
@@ -72,6 +73,7 @@ class Model:
     default: ModelSpec
 
 
+@permission_told()
 def open_model(
     folder: Path,
     *,
@@ -89,6 +91,7 @@ def open_model(
         ModelRefused: a version of it cannot be served.
     """
     name = _safe(folder.name if name is None else name, folder)
+    check_readable(folder, weights=weights)
     believed = own_words and (folder / FILE).exists()
     config = read_model_config(folder / FILE) if believed else ModelConfig()
     if not believed and (folder / MODULES).is_file():
@@ -120,10 +123,10 @@ def visible_folders(folder: Path) -> list[Path]:
             for entry in folder.iterdir()
             if entry.name[0] not in "._" and entry.name not in _NO_MODELS and entry.is_dir()
         )
+    except PermissionError as exc:
+        raise ModelRefused(may_not_read_of(exc)) from exc
     except OSError as exc:
-        raise ModelRefused(
-            f"{folder}: cannot be listed: {exc.strerror}: let the user of this service read it"
-        ) from exc
+        raise ModelRefused(f"{folder}: cannot be listed: {exc.strerror}") from exc
 
 
 def _version_folders(folder: Path, config: ModelConfig) -> list[tuple[str, Path]]:

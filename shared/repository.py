@@ -19,6 +19,7 @@ from shared.errors import UnknownModel
 from shared.hub import fetch, is_hub_id
 from shared.model_folder import Model, open_model, visible_folders
 from shared.model_spec import ModelRefused, ModelSpec, Preprocess, Scoring, Task
+from shared.models.readable import permission_told
 
 # The one door to models: callers need not know which file reads what.
 __all__ = ["ModelRefused", "ModelSpec", "Repository", "Scoring", "Task", "open_repository"]
@@ -141,6 +142,7 @@ class Repository:
         return self.models[name]
 
 
+@permission_told()
 def open_repository(
     folders: Sequence[Path],
     model: str | None,

@@ -50,5 +50,5 @@ def test_a_folder_without_a_version_is_still_refused(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_listed_is_refused_in_words(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(ModelRefused, match="file: cannot be listed: Not a directory: let the user"):
+    with pytest.raises(ModelRefused, match="file: cannot be listed: Not a directory"):
         visible_folders(tmp_path / "file")

@@ -18,6 +18,7 @@ from services.predictor.rows import Array, Row
 from shared.contract import Outcome, Success, Tensor, weight
 from shared.errors import DeviceLost, OutOfMemory, PredictionFailed
 from shared.model_spec import Cost, ModelSpec, Task
+from shared.models.readable import may_not_read_of
 from shared.models.user_code.raised import Complaints, Raised
 from shared.models.user_code.surroundings import surroundings_kept, working_directory_kept
 from shared.models.user_code.values import tensor_of, unpacked
@@ -65,6 +66,8 @@ class OwnPython:
                 "a relative name is looked for where the process was started: open "
                 f'folder / "{name}", of the folder that load is given'
             )
+        if isinstance(exc, PermissionError):
+            return may_not_read_of(exc)
         if isinstance(exc, ModuleNotFoundError):
             return "install it where predictors run"
         return "see that it loads what is in its folder"
