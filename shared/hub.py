@@ -15,13 +15,19 @@ from typing import Any, Final
 
 import structlog
 
-from shared.checkpoint import CONFIG, TOKENIZER, TOKENIZER_CONFIG
+from shared.checkpoint import (
+    ADDED_TOKENS,
+    CONFIG,
+    SPECIAL_TOKENS,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+)
 from shared.model_spec import ModelRefused
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
-_FILES: Final = [CONFIG, TOKENIZER, TOKENIZER_CONFIG]
+_FILES: Final = [CONFIG, TOKENIZER, TOKENIZER_CONFIG, SPECIAL_TOKENS, ADDED_TOKENS]
 _WEIGHTS: Final = ["*.safetensors", "*.safetensors.index.json"]
 _SUBFOLDERS: Final = ["*/*"]
 
@@ -29,6 +35,14 @@ _SUBFOLDERS: Final = ["*/*"]
 def is_hub_id(model: str) -> bool:
     """True for ``owner/name``, the one form that cannot be a model of the repository."""
     return _HUB_ID.fullmatch(model) is not None
+
+
+def hub_id_of(folder: Path) -> str | None:
+    """``owner/name`` of a folder in the local cache; None of any other folder."""
+    kind, *parts = folder.parent.parent.name.split("--")
+    if folder.parent.name != "snapshots" or kind != "models" or len(parts) != 2:
+        return None
+    return "/".join(parts)
 
 
 def fetch(hub_id: str, *, weights: bool) -> Path:

@@ -1,25 +1,29 @@
-"""Write the ``tokenizer.json`` that a checkpoint lacks.
+"""Write the ``tokenizer.json`` that a checkpoint lacks, or one that says what transformers does.
 
 The gateway reads no other tokenizer file: it carries ``tokenizers``, not transformers.
 transformers builds the tokenizer here, once, from whatever files the checkpoint has; the
-file is kept if it gives the same ids.
+file is kept if the gateway makes the same ids of it.
 
     python -m tools.convert_tokenizer models/my-model/1
     python -m tools.convert_tokenizer owner/name models/name/1    # fetches it there first
 """
 
 import argparse
+import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from huggingface_hub import snapshot_download
-from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from shared.checkpoint import TOKENIZER
+from services.preprocess.tokenizer_file import read_tokenizer
+from shared.checkpoint import CONFIG, TOKENIZER, TOKENIZER_CONFIG
 from shared.hub import is_hub_id
+from shared.model_spec import ModelRefused
 
 _FILES: Final = ["*.json", "*.txt", "*.model", "*.safetensors"]
 _PROBES: Final = (
@@ -27,6 +31,8 @@ _PROBES: Final = (
     "Ünïcödé, ÇAPITALS & naïve  spacing\tand\nlines",
     "영화가 정말 재미있었어요 映画が面白かった",
     "🙂🙂 3.14 <b>http://example.org/?q=1</b> don't",
+    " [CLS] <s> </s> [SEP] <pad> [PAD] [MASK]<mask> <|endoftext|>",
+    "e\u0301 \ufb01 \uff21\uff22 zero\u200bwidth \u1112\u1161\u11ab",
     "",
 )
 
@@ -54,39 +60,83 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def convert(folder: Path) -> str:
-    """Write ``tokenizer.json`` into ``folder``; one that is there is left alone.
+    """Write ``tokenizer.json`` as transformers builds it; one that gives the same ids stays.
+
+    What was there before is kept beside it, as ``*.original``.
 
     Raises:
         NotConverted: transformers cannot build it, or the file would give other ids.
     """
     file = folder / TOKENIZER
-    if file.exists():
-        return f"{file}: is there already, nothing to do"
     try:
         original = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, ImportError) as exc:
+    except Exception as exc:  # a class may raise anything on the files of another one
         raise NotConverted(f"{folder}: transformers cannot build its tokenizer: {exc}") from exc
+    name = type(original).__name__
     if set(original.get_vocab()) <= set(original.all_special_tokens):
         raise NotConverted(f"{folder}: has no vocabulary: get the tokenizer's other files, too")
-    _write(original, file)
-    return f"{file}: written; its ids equal those of {type(original).__name__}"
+    if file.exists() and _difference(folder, original) is None:
+        return f"{file}: its ids equal those of {name}, nothing to do"
+    _write(original, folder)
+    return f"{file}: written; its ids equal those of {name}"
 
 
-def _write(original: Any, file: Path) -> None:
+def _difference(folder: Path, original: Any) -> str | None:
+    """A text of which the gateway would make other ids, or why it reads none."""
+    try:
+        backend, _, typed = read_tokenizer(folder)
+    except ModelRefused as refused:
+        return str(refused)
+    backend.no_truncation()
+    backend.no_padding()
+    for probe in _PROBES:
+        ours, theirs = backend.encode(probe), original(probe)
+        types = [0] * len(ours.ids)
+        if ours.ids != theirs["input_ids"]:
+            return repr(probe)
+        if (ours.type_ids if typed else types) != theirs.get("token_type_ids", types):
+            return f"the token types of {probe!r}"
+    return None
+
+
+def _write(original: Any, folder: Path) -> None:
     backend = getattr(original, "backend_tokenizer", None)
     if backend is None:
         raise NotConverted(
-            f"{file.parent}: {type(original).__name__} runs in Python only: it has no "
-            "counterpart in the tokenizers library and cannot be served"
+            f"{folder}: {type(original).__name__} runs in Python only: it has no "
+            'counterpart in the tokenizers library; serve the model with backend = "python"'
         )
-    unchecked = file.with_name(f".{TOKENIZER}.unchecked")
-    backend.save(str(unchecked))
-    copy = Tokenizer.from_file(str(unchecked))
-    for probe in _PROBES:
-        if copy.encode(probe).ids != original(probe)["input_ids"]:
-            unchecked.unlink()
-            raise NotConverted(f"{file.parent}: the converted tokenizer differs on {probe!r}")
-    unchecked.rename(file)
+    with TemporaryDirectory(dir=folder) as made:
+        unchecked = Path(made)
+        shutil.copy(folder / CONFIG, unchecked)
+        backend.save(str(unchecked / TOKENIZER))
+        (unchecked / TOKENIZER_CONFIG).write_text(json.dumps(_as_it_is(original), indent=1))
+        difference = _difference(unchecked, original)
+        if difference is not None:
+            raise NotConverted(f"{folder}: the converted tokenizer differs on {difference}")
+        for name in (TOKENIZER, TOKENIZER_CONFIG):
+            if (folder / name).exists():
+                (folder / name).rename(folder / f"{name}.original")
+            (unchecked / name).rename(folder / name)
+
+
+def _as_it_is(original: Any) -> dict[str, Any]:
+    """A ``tokenizer_config.json`` with which ``tokenizer.json`` is taken as it is."""
+    added = original.backend_tokenizer.get_added_tokens_decoder()
+    return {
+        "tokenizer_class": "TokenizersBackend",
+        "model_max_length": original.model_max_length,
+        "model_input_names": original.model_input_names,
+        "truncation_side": original.truncation_side,
+        "padding_side": original.padding_side,
+        "split_special_tokens": original.split_special_tokens,
+        "added_tokens_decoder": {str(at): token.__getstate__() for at, token in added.items()},
+        **{
+            name: str(token)
+            for name, token in original.special_tokens_map.items()
+            if isinstance(token, str)
+        },
+    }
 
 
 def _fetched(source: str, folder: Path | None) -> Path:

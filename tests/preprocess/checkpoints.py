@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
     AlbertConfig,
@@ -91,6 +92,41 @@ def _unigrams(*special: str, unknown: str) -> list[tuple[str, float]]:
     return [(piece, score) for piece, score in json.loads(tokenizer.to_str())["model"]["vocab"]]
 
 
+@cache
+def _llama_pairs() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    tokenizer.train_from_iterator(
+        CORPUS, trainers.BpeTrainer(vocab_size=600, special_tokens=special)
+    )
+    model = json.loads(tokenizer.to_str())["model"]
+    return model["vocab"], [tuple(pair) for pair in model["merges"]]
+
+
+def _other(name: str, files: Callable[[], dict[str, Any]], **limits: int) -> Build:
+    """A family by the name of its classes in transformers."""
+
+    def build(_: Path) -> tuple[Any, Any]:
+        tokenizer = getattr(transformers, f"{_TOKENIZER.get(name, name)}Tokenizer")(**files())
+        config = getattr(transformers, f"{name}Config")
+        return tokenizer, config(**{"vocab_size": len(tokenizer), **limits})
+
+    return build
+
+
+_TOKENIZER: Final = {"Bart": "Roberta", "ModernBert": "Bert", "Yoso": "Albert"}
+
+
+def _pieces(*special: str, unknown: str, **more: Any) -> Callable[[], dict[str, Any]]:
+    return lambda: {"vocab": _unigrams(*special, unknown=unknown), **more}
+
+
+def _pairs(**more: Any) -> dict[str, Any]:
+    vocab, merges = _byte_pairs()
+    return {"vocab": vocab, "merges": merges, **more}
+
+
 def _bert(*, do_lower_case: bool) -> Build:
     def build(_: Path) -> tuple[Any, Any]:
         vocab = _word_pieces()
@@ -140,4 +176,31 @@ FAMILIES: Final[dict[str, Build]] = {
     "xlm-roberta": _xlm_roberta,
     "albert": _albert,
     "xlnet": _xlnet,
+    "bart": _other("Bart", _pairs),
+    "big-bird": _other(
+        "BigBird", _pieces("<pad>", "</s>", "<s>", "<unk>", "[SEP]", "[CLS]", unknown="<unk>")
+    ),
+    "camembert": _other(
+        "Camembert", _pieces("<s>", "<pad>", "</s>", "<unk>", "<mask>", unknown="<unk>")
+    ),
+    "convbert": _other("ConvBert", lambda: {"vocab": _word_pieces()}),
+    "deberta": _other("Deberta", _pairs),
+    "deberta-v2": _other(
+        "DebertaV2", _pieces("[PAD]", "[CLS]", "[SEP]", "[UNK]", unknown="[UNK]", unk_id=3)
+    ),
+    "fnet": _other("FNet", _pieces("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]", unknown="<unk>")),
+    "funnel": _other("Funnel", lambda: {"vocab": _word_pieces(), "unk_token": "[UNK]"}),
+    "gemma": _other("Gemma", lambda: dict(zip(("vocab", "merges"), _llama_pairs(), strict=True))),
+    "gpt2": _other("GPT2", _pairs),
+    "gpt-neox": _other("GPTNeoX", _pairs),
+    "llama": _other("Llama", lambda: dict(zip(("vocab", "merges"), _llama_pairs(), strict=True))),
+    "modernbert": _other("ModernBert", lambda: {"vocab": _word_pieces()}),
+    "mpnet": _other("MPNet", lambda: {"vocab": _word_pieces()}),
+    "qwen2": _other("Qwen2", _pairs),
+    "rembert": _other(
+        "RemBert", _pieces("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]", unknown="<unk>")
+    ),
+    "t5": _other("T5", _pieces("<pad>", "</s>", "<unk>", unknown="<unk>", extra_ids=2)),
 }
+USUAL: Final = (*list(FAMILIES)[:7], "camembert", "deberta-v2", "t5")
+"""Those that are most often asked for; all of them put tokens around a text."""

@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from services.preprocess.codecs import open_codec
-from services.preprocess.encoded import Encoded
 from shared.errors import InputTooLong
 from shared.model_spec import ModelSpec
 from shared.repository import open_repository
-from tests.preprocess.checkpoints import CORPUS, FAMILIES, POSITIONS, checkpoint, rewrite
+from tests.preprocess.checkpoints import CORPUS, POSITIONS, USUAL, checkpoint, rewrite
 from tests.specs import ids_of
 
 AWKWARD: Final = [
@@ -36,7 +35,7 @@ def opened(folder: Path) -> tuple[ModelSpec, Any, Any]:
     return spec, open_codec(spec), AutoTokenizer.from_pretrained(folder)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", USUAL)
 def test_truncated_ids_are_those_of_transformers(family: str, family_folder: FamilyFolder) -> None:
     spec, codec, theirs = opened(family_folder(family))
     texts = [*CORPUS, *AWKWARD]
@@ -47,7 +46,7 @@ def test_truncated_ids_are_those_of_transformers(family: str, family_folder: Fam
     assert [ids_of(row) for row in ours] == wanted
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", USUAL)
 def test_without_truncation_ids_are_the_same_or_their_number_is_told(
     family: str, family_folder: FamilyFolder
 ) -> None:
@@ -63,7 +62,7 @@ def test_without_truncation_ids_are_the_same_or_their_number_is_told(
             assert ids_of(row) == wanted
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", USUAL)
 def test_any_text_at_all_gives_the_ids_of_transformers(
     family: str, family_folder: FamilyFolder
 ) -> None:
@@ -145,15 +144,21 @@ def test_padding_and_truncation_in_the_file_are_ours_to_decide(tmp_path: Path) -
     assert [ids_of(row) for row in ours] == wanted
 
 
-def test_token_types_travel_only_where_a_text_has_some_that_are_not_0(
-    family_folder: FamilyFolder,
+def test_token_types_travel_only_where_transformers_gives_some_that_are_not_0(
+    family_folder: FamilyFolder, tmp_path: Path
 ) -> None:
+    folder = checkpoint("xlnet", tmp_path)
+    rewrite(folder / "tokenizer_config.json", model_input_names=["input_ids", "token_type_ids"])
     _, bert, _ = opened(family_folder("bert-cased"))
     _, xlnet, _ = opened(family_folder("xlnet"))
+    _, asked, theirs = opened(folder)
 
-    plain, typed = bert.encode(["fox"], truncate=True)[0], xlnet.encode(["fox"], truncate=True)[0]
+    plain, untyped, typed = (
+        codec.encode(["fox"], truncate=True)[0] for codec in (bert, xlnet, asked)
+    )
 
-    assert isinstance(plain, Encoded)
     assert [column.name for column in plain.columns] == ["input_ids"]
+    assert [column.name for column in untyped.columns] == ["input_ids"]
     assert [column.name for column in typed.columns] == ["input_ids", "token_type_ids"]
+    assert ids_of(typed, column=1) == theirs("fox")["token_type_ids"]
     assert ids_of(typed, column=1) == [0] * (typed.tokens - 1) + [2]
