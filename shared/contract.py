@@ -262,3 +262,10 @@ class Record(msgspec.Struct, frozen=True):
     timings: Timings
     outcomes: tuple[Outcome | None, ...] | None = None
     """By input index, ``None`` where a row has no outcome; absent unless the job is terminal."""
+    begun_again_us: int | None = None
+    """When a chunk of it was begun last, for another attempt or after the first chunk."""
+
+    @property
+    def last_begun_us(self) -> int | None:
+        """When the work that ended the job was begun: what went before it was waiting."""
+        return self.begun_again_us or self.begun_us

@@ -34,6 +34,7 @@ good, bad,     rows that succeeded, failed, expired; absent while zero
 late
 at, begun,     submitted, first begun, completed: microseconds of the Redis clock
 done
+again          when a chunk was begun last, once the first of them was; absent where none was
 due            deadline on the same clock; absent without one
 keep           retention in milliseconds
 top            ``top_k`` of the answer; absent when 1

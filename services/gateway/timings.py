@@ -26,7 +26,7 @@ def of_call(record: Record, marks: Marks, clock: RedisClock, *, ended_s: float) 
     preprocess_ms = (marks.preprocessed_s - marks.admitted_s) * 1e3
     left_ms = whole_ms - admit_ms - preprocess_ms
     completed_us = record.completed_us or record.submitted_us
-    begun_us = record.begun_us or completed_us
+    begun_us = record.last_begun_us or completed_us
     # Each stage is bounded by what is left, so that no error of the clock breaks the sum.
     worker_ms = _within(record.timings.preprocess_worker / 1e3, left_ms)
     left_ms -= worker_ms
@@ -52,8 +52,8 @@ def of_call(record: Record, marks: Marks, clock: RedisClock, *, ended_s: float) 
 def of_job(record: Record) -> TimingsMs:
     """Of a job by itself, as far as it has come; nobody knows when it is read."""
     spent = record.timings
-    end_us = record.completed_us or record.begun_us or record.submitted_us
-    begun_us = record.begun_us or end_us
+    end_us = record.completed_us or record.last_begun_us or record.submitted_us
+    begun_us = record.last_begun_us or end_us
     settle_us = end_us - begun_us - spent.batch - spent.inference
     return TimingsMs(
         admit=spent.admit / 1e3,

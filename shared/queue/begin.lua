@@ -31,6 +31,13 @@ local function run(d, c)
   return 'run ' .. c.attempt .. ' ' .. table.concat(open_rows(d, c), ' ')
 end
 
+-- The index of a row's input in the request: what the caller knows it by.
+local function input_of(d, row)
+  local layout = redis.call('HGET', prefix .. 'outcomes:' .. d.job, 'layout')
+  if not layout then return row end -- one chunk, in input order
+  return cmsgpack.unpack(layout:sub(2))[1][d.chunk + 1][row + 1]
+end
+
 -- The first open row killed its process too often: a failure for its outcome, a copy for the operator.
 local function give_up(d, job, c)
   read(job, unpack(ENDING))
@@ -38,7 +45,7 @@ local function give_up(d, job, c)
   local kind = d.lane == 'raw' and 'preprocess worker' or 'predictor'
   redis.call('HSET', prefix .. 'outcomes:' .. d.job, d.chunk .. '.' .. row, blob(request.given_up))
   redis.call('XADD', prefix .. 'dead:' .. request.model:match('^(.*)@'), 'MAXLEN', '~', DEAD_CAP, '*',
-             'job', d.job, 'chunk', d.chunk, 'row', row, 'model', request.model, 'attempts', c.attempt,
+             'job', d.job, 'input', input_of(d, row), 'chunk', d.chunk, 'row', row, 'model', request.model, 'attempts', c.attempt,
              'worker', c.worker, 'reason', 'the ' .. kind .. ' died on every attempt')
   c.open = c.open - 1
   c.tries = 0
@@ -84,6 +91,8 @@ local function begin(d)
   if job.state == 'queued' and d.lane ~= 'raw' then -- preprocessed, it is still queued
     set(job, 'state', 'running')
     set(job, 'begun', digits(now))
+  elseif d.lane ~= 'raw' then -- what went before was the queue's, or a lost attempt's: not settling
+    set(job, 'again', digits(now))
   end
   write(job)
   begun[d.lane] = begun[d.lane] or {}

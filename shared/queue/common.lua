@@ -159,9 +159,9 @@ end
 
 -- What watchers are told of a job's end, beside its outcomes: which acceptance of the id it is of, and what they
 -- did not know then.
-local TOLD = {'at', 'state', 'attempt', 'begun', 'done', 'good', 'bad', 'late', 'raw', 'batch', 'infer'}
+local TOLD = {'at', 'state', 'attempt', 'begun', 'again', 'done', 'good', 'bad', 'late', 'raw', 'batch', 'infer'}
 -- The fields that `count`, `close` and `finish` need.
-local ENDING = {'at', 'attempt', 'begun', 'good', 'bad', 'late', 'raw', 'batch', 'infer', 'left', 'keep', 'watch'}
+local ENDING = {'at', 'attempt', 'begun', 'again', 'good', 'bad', 'late', 'raw', 'batch', 'infer', 'left', 'keep', 'watch'}
 
 local function tell(job, watchers)
   local word, bytes = {'job', job.id}, 0

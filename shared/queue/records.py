@@ -61,6 +61,7 @@ def _changing(fields: dict[bytes, bytes], rows: int, timings: Timings) -> dict[s
         "expired": _number(fields, b"late"),
         "attempt": _number(fields, b"attempt"),
         "begun_us": _maybe(fields, b"begun"),
+        "begun_again_us": _maybe(fields, b"again"),
         "completed_us": _maybe(fields, b"done"),
         "timings": Timings(
             admit=timings.admit,

@@ -55,6 +55,23 @@ def test_what_a_preprocess_worker_took_is_preprocessing_and_not_queue() -> None:
     assert (of_the_job.preprocess, of_the_job.queue) == (7.0, 1.0)
 
 
+def test_the_time_until_another_attempt_is_queue_and_not_settle() -> None:
+    recovered = msgspec.structs.replace(
+        record(),
+        submitted_us=at(10.004),
+        begun_us=at(10.010),
+        begun_again_us=at(42.010),
+        completed_us=at(42.030),
+        timings=Timings(admit=1_000, preprocess=2_000, batch=3_000, inference=12_000),
+    )
+
+    of_the_call = of_call(recovered, Marks(10.0, 10.001, 10.003), clock(), ended_s=42.031)
+    of_the_job = of_job(recovered)
+
+    assert of_the_call == TimingsMs(1.0, 2.0, 32_007.0, 3.0, 12.0, 5.0, 1.0)
+    assert (of_the_job.queue, of_the_job.settle) == (32_006.0, 5.0)
+
+
 moments = st.floats(0, 100)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from shared import keys
 from shared.codec import decode_outcomes
-from shared.contract import Failure, Lane, State
+from shared.contract import Failure, Lane, Layout, State
 from tests.builders import LEASE_MS, MODEL, chunk, delivery, job, settlement, success
 from tests.queue.bench import Bench
 
@@ -55,6 +55,28 @@ async def test_the_end_of_the_first_begin_stays_the_jobs_begin(bench: Bench) -> 
     await worker.begin([second])
 
     assert (await bench.record(wanted.id)).begun_us == begun_us
+
+
+async def test_a_later_begin_is_told_beside_the_first_one(bench: Bench) -> None:
+    """What went before it was waiting: for the lease of a dead worker, or in the queue."""
+    after = await bench.jobs.open_replies()
+    await bench.accept(job(), watch=True)
+    begun = await bench.begin_one(bench.worker("dead"))
+    once = await bench.record(begun.delivery.job)
+    await bench.run_out(begun.delivery)
+    worker = bench.worker("w")
+    (again,) = (await worker.begin([await bench.take_over(worker)], alone=True)).begun
+    await worker.settle([settlement(again, success())])
+
+    twice = await bench.record(begun.delivery.job)
+    (reply,) = await bench.jobs.replies(after)
+    assert once.begun_again_us is None
+    assert twice.begun_us == once.begun_us == once.last_begun_us
+    assert once.begun_us is not None
+    assert twice.last_begun_us is not None
+    assert twice.last_begun_us > once.begun_us
+    assert reply.end is not None
+    assert reply.end.of(once).last_begun_us == twice.last_begun_us
 
 
 async def test_a_delivery_that_another_worker_took_over_is_lost(bench: Bench) -> None:
@@ -246,6 +268,24 @@ async def test_a_row_whose_process_died_on_every_try_goes_to_the_dead_letters(
     assert isinstance(given_up, Failure)
     assert given_up.code == "dead_lettered"
     assert given_up.detail.startswith("the predictor died 2 times on this input")
+
+
+async def test_a_dead_letter_names_the_input_by_its_index_in_the_request(bench: Bench) -> None:
+    too_long = Failure("input_too_long", "input is too long")
+    sorted_by_length = Layout(chunks=((0, 4), (3, 1)), rejected=((2, too_long),))
+    wanted = job(chunk(2), chunk(2), rejected=(2,), layout=sorted_by_length)
+    await bench.accept(wanted)
+    first = bench.worker("w1", tries_limit=2)
+    _, held = await bench.receive(first)
+    await first.begin([held])
+    for name in ("w2", "w3"):
+        await bench.run_out(held)
+        worker = bench.worker(name, tries_limit=2)
+        await worker.begin([await bench.take_over(worker)], alone=True)
+
+    letters: Any = await bench.redis.xrange(keys.dead(MODEL))
+    ((_, letter),) = letters
+    assert (letter[b"chunk"], letter[b"row"], letter[b"input"]) == (b"1", b"0", b"3")
 
 
 async def test_after_a_dead_letter_the_count_starts_again_for_the_next_row(bench: Bench) -> None:
