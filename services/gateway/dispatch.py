@@ -7,6 +7,7 @@ Knows the order of things; each thing is done elsewhere.
 import time
 from collections.abc import Mapping
 from functools import partial
+from http import HTTPStatus
 
 import msgspec
 import structlog
@@ -28,7 +29,7 @@ from services.preprocess.codecs import Codec
 from services.preprocess.pool import PreprocessPool
 from shared.catalogue import Catalogue
 from shared.clock import RedisClock
-from shared.contract import Chunk, Job, Lane, Layout, ModelKey, Record
+from shared.contract import Chunk, Failure, Job, Lane, Layout, ModelKey, Record
 from shared.errors import (
     DeadlineTooClose,
     JobTooLarge,
@@ -227,7 +228,17 @@ class Dispatch:
         )
         self._metrics.ended(record.model, record.state)
         self._metrics.answered(record.model, spent, whole_s=ended_s - call.started_s)
-        return await self._answering.prediction(record, spent, instance=call.path)
+        answer = await self._answering.prediction(record, spent, instance=call.path)
+        if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            codes = sorted({o.code for o in record.outcomes or () if isinstance(o, Failure)})
+            log.warning(
+                "prediction failed",
+                job_id=record.id,
+                model=str(record.model),
+                status=answer.status,
+                codes=codes or "what the model answered could not be decoded",
+            )
+        return answer
 
     async def _abandon(self, ask: Ask) -> None:
         """The caller left before the answer: save the work, unless it can be asked for again."""

@@ -8,12 +8,15 @@ from http import HTTPStatus
 from typing import Final
 
 import msgspec
+import structlog
 
 from services.gateway.asgi import CLOSE, PROBLEM_JSON, Answer, Header
 from services.gateway.schemas import ProblemBody
 from shared import errors
 from shared.contract import Failure, JobId
 from shared.errors import ServiceError
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -55,6 +58,18 @@ PROBLEMS: Final[dict[type[ServiceError], Problem]] = {
 }
 
 _encode = msgspec.json.Encoder().encode
+_SERVER_FAULT: Final = 500
+
+
+def note_refusal(error: ServiceError, *, path: str, status: int) -> None:
+    """One line for a fault of the service's own; what a caller can mend is a line for debugging.
+
+    Refusals come by the thousand, from overload, from an outage and from one wrong client: the
+    metrics count them, and the process that is overloaded or has lost Redis says so once.
+    """
+    ours = status >= _SERVER_FAULT and not isinstance(error, errors.Unavailable)
+    line = log.warning if ours else log.debug
+    line("request refused", path=path, status=status, code=error.code)
 
 
 def look_up(error: type[ServiceError]) -> Problem:

@@ -11,7 +11,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from services.gateway.asgi import Answer, CallerLeft
-from services.gateway.problems import answer_to, answer_to_framework
+from services.gateway.problems import answer_to, answer_to_framework, note_refusal
 from services.gateway.routes.replying import as_response
 from shared.errors import InvalidRequest, ServiceError
 
@@ -38,7 +38,7 @@ def install(app: FastAPI) -> None:
 
 async def _service_error(request: Request, error: ServiceError) -> Response:
     answer = answer_to(error, instance=_path(request))
-    log.info("request refused", path=_path(request), status=answer.status, code=error.code)
+    note_refusal(error, path=_path(request), status=answer.status)
     return as_response(answer)
 
 

@@ -58,7 +58,7 @@ def everything_from(connection: socket.socket) -> bytes:
 
 @contextmanager
 def running_gateway(
-    redis_url: str, *, inherit_socket: bool = True, **settings: object
+    redis_url: str, *, inherit_socket: bool = True, log_level: str = "debug", **settings: object
 ) -> Iterator[GatewayProcess]:
     """A gateway of the stand-in model; ``settings`` by the tails of their names."""
     with (
@@ -73,6 +73,7 @@ def running_gateway(
             "PENSTOCK_MODELS": "tests/models",
             "PENSTOCK_MODEL": "stand-in",
             "PENSTOCK_GATEWAY_PORT": str(port),
+            "PENSTOCK_LOG_LEVEL": log_level,
             **own,
         }
         if inherit_socket:

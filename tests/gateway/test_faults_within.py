@@ -5,6 +5,7 @@ import asyncio
 import httpx
 
 from shared.queue.connection import connect
+from tests.gateway.echo_worker import EchoWorker
 from tests.gateway.process import GatewayProcess, running_gateway
 from tests.redis_server import running_redis
 
@@ -67,3 +68,20 @@ async def test_the_request_id_is_in_every_log_line_and_the_text_in_none(
     assert all("request_id=find-me-7" in line for line in lines)
     assert len(lines) == 3
     assert "film" not in gateway.log
+
+
+async def test_a_failed_prediction_is_in_the_log_and_what_callers_can_mend_is_not() -> None:
+    with running_redis() as redis, running_gateway(redis.url, log_level="info") as gateway:
+        worker = asyncio.create_task(EchoWorker(redis.url).run())
+        async with httpx.AsyncClient(base_url=gateway.url, timeout=10) as http:
+            refused = await http.post("/predict", json={"inputs": 1})
+            failed = await http.post("/predict", json={"inputs": "poison"})
+        worker.cancel()
+        log = gateway.log
+
+    assert (refused.status_code, failed.status_code) == (422, 500)
+    assert "request refused" not in log
+    (line,) = [line for line in log.splitlines() if "prediction failed" in line]
+    for part in ("codes=['prediction_failed']", "status=500", "model=stand-in@1"):
+        assert part in line
+    assert f"job_id={failed.json()['job']}" in line

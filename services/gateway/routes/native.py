@@ -1,8 +1,5 @@
 """The hot routes: predictions and new jobs. Raw ASGI, decoded by msgspec."""
 
-from collections.abc import Callable
-
-import structlog
 from starlette.routing import Route
 
 from services.gateway.admission import Admission, Ask
@@ -11,13 +8,9 @@ from services.gateway.bodies import read_body
 from services.gateway.dispatch import Dispatch
 from services.gateway.large_work import LargeWork
 from services.gateway.metrics import Metrics
-from services.gateway.problems import answer_to
+from services.gateway.problems import answer_to, note_refusal
 from shared.contract import Lane
-from shared.errors import Overloaded, ServiceError
-
-log: structlog.stdlib.BoundLogger = structlog.get_logger()
-
-_SERVER_FAULT: int = 500
+from shared.errors import ServiceError
 
 
 class NativeRoutes:
@@ -81,16 +74,8 @@ class NativeRoutes:
     def _refusal(self, error: ServiceError, call: Call) -> Answer:
         answer = answer_to(error, instance=call.path)
         self._metrics.ended(None, error.code)
-        line = _line_for(error, answer.status)
-        line("request refused", path=call.path, status=answer.status, code=error.code)
+        note_refusal(error, path=call.path, status=answer.status)
         return answer
-
-
-def _line_for(error: ServiceError, status: int) -> Callable[..., None]:
-    """An overload is many requests: the metrics count them, a line for each would add to it."""
-    if isinstance(error, Overloaded):
-        return log.debug
-    return log.warning if status >= _SERVER_FAULT else log.info
 
 
 def with_preference(answer: Answer, ask: Ask) -> Answer:
