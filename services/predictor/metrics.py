@@ -1,12 +1,13 @@
 """What a predictor counts, under the names of the metrics table in ``docs/operations.md``."""
 
 import time
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from shared.contract import ModelKey
+from shared.contract import Failure, ModelKey, Outcome
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -26,6 +27,12 @@ class Families:
             return Histogram(f"penstock_{name}", what, _LABELS, buckets=buckets, registry=registry)
 
         self.rows = counter("rows", "Rows computed")
+        self._failed = Counter(
+            "penstock_rows_failed",
+            "Rows settled without a result, by the code of their error",
+            (*_LABELS, "code"),
+            registry=registry,
+        )
         self.executions = counter("executions", "Forward passes; rows per execution is the batch")
         self.redeliveries = counter("redeliveries", "Deliveries begun for a second or later time")
         self.stale_results = counter(
@@ -49,12 +56,21 @@ class Families:
             _LABELS,
             registry=registry,
         )
+        self._families: tuple[Any, ...] = tuple(vars(self).values())
+        self._codes: set[str] = set()
 
     def forget(self, model: ModelKey) -> None:
         """It is unloaded: a process says nothing of a model that it does not serve."""
-        for family in vars(self).values():
-            with suppress(KeyError):  # never used
-                family.remove(model.name, model.version)
+        codes = [(code,) for code in self._codes]
+        for family in self._families:
+            for rest in codes if family is self._failed else [()]:
+                with suppress(KeyError):  # never used
+                    family.remove(model.name, model.version, *rest)
+
+    def count_failed(self, model: ModelKey, code: str) -> None:
+        """One row more that was settled without a result."""
+        self._codes.add(code)
+        self._failed.labels(model.name, model.version, code).inc()
 
 
 class Metrics:
@@ -63,6 +79,7 @@ class Metrics:
     def __init__(self, model: ModelKey, families: Families) -> None:
         labels = (model.name, model.version)
         self.rows = families.rows.labels(*labels)
+        self._model, self._families = model, families
         self.executions = families.executions.labels(*labels)
         self.redeliveries = families.redeliveries.labels(*labels)
         self.stale_results = families.stale_results.labels(*labels)
@@ -78,6 +95,12 @@ class Metrics:
         """Seconds that a forward ran, since the start."""
         families.busy.labels(*labels).set_function(self._busy_ratio)
         self._scraped = (time.monotonic(), 0.0)
+
+    def failed(self, outcomes: Iterable[Outcome]) -> None:
+        """Count those that have no result."""
+        for outcome in outcomes:
+            if isinstance(outcome, Failure):
+                self._families.count_failed(self._model, outcome.code)
 
     def _busy_ratio(self) -> float:
         (then, busy_then), now = self._scraped, time.monotonic()

@@ -56,7 +56,11 @@ class Publisher:
         answers: list[str] = []
         for start in range(0, len(settlements), AT_ONCE):
             piece = settlements[start : start + AT_ONCE]
-            answers += await self._patience(partial(self._queue.settle, piece))
+            said = await self._patience(partial(self._queue.settle, piece))
+            for settlement, answer in zip(piece, said, strict=True):
+                if answer == "settled":
+                    self._metrics.failed(settlement.outcomes)
+            answers += said
         stale = answers.count("stale")
         if stale:
             self._metrics.stale_results.inc(stale)

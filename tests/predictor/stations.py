@@ -125,9 +125,9 @@ class Station:
         )
         self.stop = asyncio.Event()
 
-    def counted(self, name: str) -> float:
+    def counted(self, name: str, **more: str) -> float:
         """A counter of this predictor."""
-        labels = {"model": self.spec.key.name, "version": self.spec.key.version}
+        labels = {"model": self.spec.key.name, "version": self.spec.key.version, **more}
         value = self.registry.get_sample_value(f"penstock_{name}_total", labels)
         assert value is not None, f"there is no counter {name}"
         return value

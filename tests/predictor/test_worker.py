@@ -86,6 +86,7 @@ async def test_a_row_that_raises_fails_alone_among_64_jobs(
     assert [r.state for r in records].count(State.FAILED) == 1
     assert all(r.attempt == 1 for r in records)
     assert max(sizes(made.backend.batches)) > 32, "they did travel together"
+    assert made.counted("rows_failed", code="prediction_failed") == 1
 
 
 async def test_a_row_that_raises_fails_alone_in_a_job_of_64_inputs(
