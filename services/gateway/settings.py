@@ -93,13 +93,17 @@ class GatewaySettings(FrozenSettings, env_prefix="PENSTOCK_GATEWAY_"):
         Takes("* or origins, separated by commas: https://app.example.org"),
     ] = Field((), description="whose pages may call this gateway from a browser (CORS); none: off")
 
-    admin_key: SecretStr | None = Field(
+    admin_key: Annotated[
+        SecretStr | None, Takes(f"text of at least {_SHORTEST_KEY} characters")
+    ] = Field(
         None,
         min_length=_SHORTEST_KEY,
         description="opens the routes that change what is served; none: off",
     )
     admin_key_file: Path | None = Field(
-        None, description="a file that holds the admin key, instead of the key itself"
+        None,
+        description=f"a file that holds the admin key, of at least {_SHORTEST_KEY} characters, "
+        "instead of the key itself",
     )
 
     def the_admin_key(self) -> str | None:
