@@ -10,7 +10,9 @@ import json
 import os
 import shlex
 import signal
+from collections.abc import Mapping
 from contextlib import ExitStack
+from typing import Final
 
 from services.gateway.settings import GatewaySettings
 from services.local.embedded_redis import EmbeddedRedis, embedded_redis
@@ -20,6 +22,7 @@ from services.local.parts import (
     gateway_parts,
     predictor_parts,
     preprocess_parts,
+    url_of,
 )
 from services.local.settings import LocalSettings
 from services.local.supervisor import run
@@ -30,6 +33,9 @@ from shared.repository import ModelRefused, ModelSpec, open_repository
 from shared.settings import SettingsRefused, load, refuse
 from shared.stopping import leave_when_told
 from shared.telemetry import configure_logging
+
+_LONGEST_SHOWN: Final = 500
+"""Characters of a sample on a command line; a picture has many thousand."""
 
 
 def main() -> None:
@@ -82,7 +88,12 @@ def start(
             ),
         ]
         queue = describe(redis) if redis else local.shared.redis_address
-        greeting = welcome(*address_of(listener), model=repository.default, queue=queue)
+        greeting = welcome(
+            *address_of(listener),
+            model=repository.default,
+            queue=queue,
+            ops={part.name: part.ops_address for part in parts if part.ops_address},
+        )
         return asyncio.run(
             run(
                 [redis.part()] if redis else [],
@@ -107,10 +118,18 @@ def describe(redis: EmbeddedRedis) -> str:
     return f"embedded Redis {redis.version}, append-only, in {redis.data}"
 
 
-def welcome(host: str, port: int, *, model: ModelSpec, queue: str) -> str:
-    """What a newcomer needs next, with a request that works as it stands."""
-    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def welcome(host: str, port: int, *, model: ModelSpec, queue: str, ops: Mapping[str, str]) -> str:
+    """What a newcomer needs next, with a request that works as it stands.
+
+    ``ops`` is where each process says how it is, by its name.
+    """
+    address = url_of(host, port)
     body = shlex.quote(json.dumps({"inputs": model.sample}, ensure_ascii=False))
+    if len(body) > _LONGEST_SHOWN:
+        ask = f"{address}/models/{model.key.name}/test"
+    else:
+        ask = f"{address}/predict -H 'Content-Type: application/json' -d {body}"
+    metrics = [f"{address}/metrics", *(f"{at}/metrics ({name})" for name, at in ops.items())]
     return f"""
 Penstock is ready.
 
@@ -118,10 +137,11 @@ Penstock is ready.
   docs      {address}/docs
   model     {model.key}
   queue     {queue}
+  metrics   {f"{chr(10)}            ".join(metrics)}
 
 Try it:
 
-  curl -s {address}/predict -H 'Content-Type: application/json' -d {body}
+  curl -s {ask}
 
 Ctrl-C drains and stops everything.
 """

@@ -39,6 +39,8 @@ class Part:
     environ: Mapping[str, str]
     grace_s: float
     """From SIGTERM to SIGKILL."""
+    ops_address: str = ""
+    """Where it answers /readyz and /metrics by itself; '' where it has no port for that."""
     pass_fds: tuple[int, ...] = ()
     hint: str = ""
     """Where to look when it dies."""

@@ -79,6 +79,7 @@ def predictor_parts(
             name=f"predictor-{number}",
             command=(sys.executable, "-m", "services.predictor"),
             ready=readyz(reachable(settings.shared.ops_host), port),
+            ops_address=url_of(reachable(settings.shared.ops_host), port),
             environ={
                 **environ,
                 "PENSTOCK_OPS_PORT": str(port),
@@ -99,11 +100,17 @@ def preprocess_parts(
             name=f"preprocess-{number}",
             command=(sys.executable, "-m", "services.preprocess"),
             ready=readyz(reachable(settings.shared.ops_host), port),
+            ops_address=url_of(reachable(settings.shared.ops_host), port),
             environ={**environ, "PENSTOCK_OPS_PORT": str(port)},
             grace_s=settings.drain_grace_ms / 1_000 + _MARGIN_S,
         )
         for number, port in enumerate(free_ports(count), start=1)
     ]
+
+
+def url_of(host: str, port: int) -> str:
+    """The address as a URL; that of IPv6 stands in brackets."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def free_ports(count: int) -> list[int]:

@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import socket
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -49,6 +50,25 @@ def test_a_result_is_still_there_after_a_restart(tmp_path: Path) -> None:
     with running(tmp_path) as run:
         record = ask(address_in(run.greeting()), f"/jobs/{job['id']}?wait=30")
         assert record["state"] == "succeeded"
+        assert run.interrupt() == 0
+
+
+def test_a_copy_of_the_data_folder_is_a_backup(tmp_path: Path) -> None:
+    """Taken while everything runs, as docs/operations.md says."""
+    (tmp_path / "later").mkdir()
+    with running(tmp_path) as run:
+        address = address_in(run.greeting())
+        job = ask(address, "/jobs", TEXT)
+        assert ask(address, f"/jobs/{job['id']}?wait=30")["state"] == "succeeded"
+        subprocess.run(
+            ["cp", "-r", str(tmp_path / "data"), str(tmp_path / "later" / "data")], check=False
+        )
+        ask(address, "/jobs", TEXT)
+        assert run.interrupt() == 0
+
+    with running(tmp_path / "later") as run:
+        record = ask(address_in(run.greeting()), f"/jobs/{job['id']}")
+        assert record["outputs"] == [{"echo": TEXT["inputs"]}]
         assert run.interrupt() == 0
 
 

@@ -1,6 +1,7 @@
 """What each process is told, and the one socket that the gateways share."""
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,10 +77,22 @@ def test_a_chunk_that_fits_no_batch_is_refused_at_start() -> None:
         budgets_agree(GatewaySettings(), PredictorSettings(token_budget=256))
 
 
+def test_a_sample_that_is_too_long_to_paste_is_predicted_by_its_address() -> None:
+    model = open_repository([TEST_MODELS], "stand-in", weights=False).default
+    picture = replace(model, sample="iVBORw0KGgo" * 100)
+
+    greeting = welcome("127.0.0.1", 8_000, model=picture, queue="redis://host", ops={})
+
+    assert "curl -s http://127.0.0.1:8000/models/stand-in/test\n" in greeting
+    assert picture.sample not in greeting
+
+
 def test_the_greeting_has_a_request_that_can_be_pasted() -> None:
     model = open_repository([TEST_MODELS], "stand-in", weights=False).default
 
-    greeting = welcome("::1", 8_000, model=model, queue="redis://host")
+    ops = {"predictor-1": "http://127.0.0.1:9001"}
+    greeting = welcome("::1", 8_000, model=model, queue="redis://host", ops=ops)
 
     assert "curl -s http://[::1]:8000/predict" in greeting
+    assert "http://127.0.0.1:9001/metrics (predictor-1)" in greeting
     assert str(model.sample) in greeting
