@@ -106,6 +106,10 @@ class RawInput(msgspec.Struct, frozen=True, array_like=True):
     """As the model's codec reads it."""
 
 
+PROBABILITIES: Final = "probabilities"
+"""The name of a classifier's output that holds scores already, whatever its scoring: no logits."""
+
+
 class Tensor(msgspec.Struct, frozen=True, array_like=True):
     """One output tensor of one row; ``values`` is little-endian, C order."""
 

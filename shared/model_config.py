@@ -15,7 +15,16 @@ import msgspec
 from msgspec import Meta
 
 from shared.contract import DEADLINE_LIMIT_MS
-from shared.model_spec import Color, Cost, ModelRefused, Pooling, Preprocess, Scoring, Task
+from shared.model_spec import (
+    Color,
+    Cost,
+    Layout,
+    ModelRefused,
+    Pooling,
+    Preprocess,
+    Scoring,
+    Task,
+)
 
 FILE: Final = "model.toml"
 
@@ -34,6 +43,8 @@ class ImageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     std: tuple[Annotated[float, Meta(gt=0)], ...] | None = None
     """By channel; None: 1."""
     max_pixels: Annotated[int, Meta(ge=1)] = 40_000_000
+    layout: Layout | None = None
+    """Of an ONNX graph; None: as its input's shape says."""
 
     def __post_init__(self) -> None:
         """One number for each channel."""
@@ -47,15 +58,46 @@ class ImageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
                 raise ValueError(f"{name} has a value that is no number")
 
 
-class TableConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TableConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """``[table]``: the columns of a row, in the order in which the model takes them."""
 
     features: Annotated[tuple[Words, ...], Meta(min_length=1)]
+    missing: bool | tuple[Words, ...] = False
+    """Which of them may be missing in a row: all, none, or those that are named."""
 
     def __post_init__(self) -> None:
         """A row can name them."""
         if len(set(self.features)) < len(self.features):
             raise ValueError("two features have one name")
+        for name in self.may_be_missing:
+            if name not in self.features:
+                raise ValueError(
+                    f"missing names {name!r}, which is no feature: write one of "
+                    f"{', '.join(self.features)}"
+                )
+
+    @property
+    def may_be_missing(self) -> tuple[str, ...]:
+        """Those features by name."""
+        if isinstance(self.missing, tuple):
+            return self.missing
+        return self.features if self.missing else ()
+
+
+class OnnxConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """``[onnx]``: which graph, and what its inputs and outputs are where their names do not say."""
+
+    file: Annotated[str, Meta(pattern=r"^(?!/)(?!.*\.\.).+\.onnx$")] | None = None
+    """Below the version's folder."""
+    inputs: dict[Words, Words] = {}
+    """The graph's name of an input to what it takes."""
+    output: Words | Annotated[tuple[Words, ...], Meta(min_length=1)] | None = None
+    """With the scores: one, or one for each label."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """As many as are named."""
+        return (self.output,) if isinstance(self.output, str) else self.output or ()
 
 
 class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,6 +141,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
     image: Annotated[ImageConfig | None, Meta(examples=[{"width": 28, "height": 28}])] = None
     table: Annotated[TableConfig | None, Meta(examples=[{"features": ["height", "age"]}])] = None
+    onnx: Annotated[OnnxConfig | None, Meta(examples=[{"file": "model_quantized.onnx"}])] = None
     options: Annotated[
         dict[Literal["forward_ms", "row_ms"], Milliseconds] | None,
         Meta(examples=[{"forward_ms": 5}]),
@@ -152,6 +195,7 @@ def _check_belongings(config: ModelConfig) -> None:
         ("labels", config.labels, config.task not in _WITHOUT_LABELS),
         ("scoring", config.scoring, config.task not in _WITHOUT_LABELS),
         ("cost", config.cost, config.task is Task.CUSTOM),
+        ("onnx", config.onnx, config.backend == "onnx"),
         ("max_tokens", config.max_tokens, text),
         ("max_characters", config.max_characters, text),
         ("options", config.options, config.task is Task.ECHO),
@@ -174,6 +218,17 @@ def _check_fixed_shape(config: ModelConfig) -> None:
             raise ValueError(
                 f'task = "{config.task}" needs {key}: write for example {_example(key)}'
             )
+    if len(config.labels or ()) == 1 and config.scoring in (None, Scoring.SOFTMAX):
+        raise ValueError(
+            f"{_written(config, 'labels')} is one label, and softmax makes 1 of whatever the model "
+            'answers: write scoring = "identity" where the answer is a number (regression), '
+            '"sigmoid" or "probabilities" where it says how likely the label is'
+        )
+    if config.image and config.image.layout and config.backend != "onnx":
+        raise ValueError(
+            f"image.layout is of no use with {_written(config, 'backend')}, which gets "
+            "[B, channels, height, width]: leave it out"
+        )
     if config.table:
         _check_row(config, config.table)
     if config.image and not _is_text(config.sample):

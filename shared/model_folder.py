@@ -8,7 +8,7 @@ version 1 of itself. Knows the files of one model; which models there are is
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -22,6 +22,7 @@ from shared.checkpoint import (
     PYTHON,
     SAFETENSORS,
     Checkpoint,
+    Weights,
     check_weights,
     read_checkpoint,
     read_embedding,
@@ -36,6 +37,7 @@ from shared.model_spec import (
     Input,
     ModelRefused,
     ModelSpec,
+    OnnxNames,
     Preprocess,
     Sample,
     Scoring,
@@ -157,11 +159,17 @@ def _safe(name: str, folder: Path) -> str:
     return name
 
 
+def _weights(config: ModelConfig) -> Weights:
+    usual = _WEIGHTS[config.backend]
+    named = config.onnx and config.onnx.file
+    return replace(usual, pattern=named) if named else usual
+
+
 def _checkpoint(config: ModelConfig, at: Path, *, source: str, weights: bool) -> Checkpoint:
     """What the files beside the weights state; those are looked for where they are to be loaded."""
     if config.task is Task.ECHO:
         return _STAND_IN
-    wanted = _WEIGHTS[config.backend] if weights else None
+    wanted = _weights(config) if weights else None
     if config.task in (Task.TEXT_CLASSIFICATION, Task.SENTENCE_EMBEDDING):
         classifies = config.task is Task.TEXT_CLASSIFICATION
         return read_checkpoint(at, source=source, weights=wanted, classifies=classifies)
@@ -203,12 +211,23 @@ def _spec(
         description=config.description or checkpoint.architecture,
         licence=config.licence,
         options=MappingProxyType(msgspec.to_builtins(config.options or {})),
+        scoring_stated=config.scoring is not None,
+        onnx=_onnx(config),
+    )
+
+
+def _onnx(config: ModelConfig) -> OnnxNames:
+    if config.onnx is None:
+        return OnnxNames()
+    stated = config.onnx
+    return OnnxNames(
+        file=stated.file, inputs=MappingProxyType(stated.inputs), output=stated.outputs
     )
 
 
 def _input(config: ModelConfig, checkpoint: Checkpoint) -> Input:
     if config.table:
-        return TableInput(features=config.table.features)
+        return TableInput(features=config.table.features, missing=config.table.may_be_missing)
     if config.image:
         image, channels = config.image, config.image.color.channels
         return ImageInput(
@@ -218,6 +237,8 @@ def _input(config: ModelConfig, checkpoint: Checkpoint) -> Input:
             max_pixels=image.max_pixels,
             mean=image.mean or (0.0,) * channels,
             std=image.std or (1.0,) * channels,
+            scaled=image.mean is not None or image.std is not None,
+            layout=image.layout,
         )
     if config.task is Task.CUSTOM:
         return AnyInput()

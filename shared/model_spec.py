@@ -6,7 +6,7 @@ limits, labels and keys cannot differ between them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,15 @@ class Color(StrEnum):
         return 1 if self is Color.GREY else 3
 
 
+class Layout(StrEnum):
+    """Where the channels of a picture stand in an ONNX graph's input."""
+
+    NCHW = "nchw"
+    """[B, channels, height, width]."""
+    NHWC = "nhwc"
+    """[B, height, width, channels]."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextInput:
     """A text, as token ids."""
@@ -114,13 +123,19 @@ class ImageInput:
     mean: tuple[float, ...]
     """By channel, of values from 0 to 1: what a backend subtracts before it divides by ``std``."""
     std: tuple[float, ...]
+    scaled: bool = True
+    """``mean`` or ``std`` is stated: a graph that takes bytes would contradict it."""
+    layout: Layout | None = None
+    """Of an ONNX graph; None: as its input's shape says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableInput:
-    """A row of a table, as float32 [features]."""
+    """A row of a table, as float64 [features]; the backend knows the model's own type."""
 
     features: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    """The features that may be missing: the model gets NaN there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +146,18 @@ class AnyInput:
 Input = TextInput | ImageInput | TableInput | AnyInput
 Sample = Any
 """An input as it stands in JSON; a picture's is base64."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnnxNames:
+    """What ``model.toml`` says of an ONNX graph that the graph does not say itself."""
+
+    file: str | None = None
+    """Below the version's folder; None: the usual one, or the only one there."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """The graph's name of an input to ours: ``input_ids``, …, or a feature of the table."""
+    output: tuple[str, ...] = ()
+    """The outputs with the scores: one, or one for each label; empty: as their names say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +190,9 @@ class ModelSpec:
     licence: str
     options: Mapping[str, float]
     """The backend's own: the stand-in's ``forward_ms`` and ``row_ms``."""
+    scoring_stated: bool = False
+    """``scoring`` is ``model.toml``'s word, which is believed; else it is the usual one."""
+    onnx: OnnxNames = OnnxNames()
 
     @property
     def text(self) -> TextInput:

@@ -161,8 +161,9 @@ def _inputs(bodies: Bodies) -> Json:
         one = {"description": "a text, or a picture in base64", "type": "string"}
         forms += [one, _list_of(one, most)]
     if TableInput in bodies.takes:
-        values = _list_of({"type": "number"}, most)
-        named = {"type": "object", "additionalProperties": {"type": "number"}}
+        value = {"type": ["number", "null"]}  # null where the model lets a value be missing
+        values = _list_of(value, most)
+        named = {"type": "object", "additionalProperties": value}
         forms += [values, named, _list_of(values, most), _list_of(named, most)]
     if AnyInput in bodies.takes:
         forms.append({"description": "any JSON, for a model with Python of its own"})

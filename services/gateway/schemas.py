@@ -146,6 +146,7 @@ class ModelInfo(Struct, frozen=True):
     scoring: Annotated[str, Meta(description="how scores are made of the model's outputs")]
     limits: Annotated[Limits, Meta(description="what is refused beyond")]
     features: Annotated[list[str], Meta(description="of a table, in the order of a row's values")]
+    missing: Annotated[list[str], Meta(description="those of them that may be null, or left out")]
     input: Annotated[str, Meta(description="what `inputs` takes, in words")]
     output: Annotated[str, Meta(description="what a row's output has, in words")]
     sample: Annotated[Any, Meta(description="an input to try; `/models/{name}/test` predicts it")]

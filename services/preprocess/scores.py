@@ -9,10 +9,11 @@ import struct
 from collections.abc import Sequence
 from typing import assert_never
 
-from shared.contract import Success
+from shared.contract import PROBABILITIES, Success
 from shared.errors import DecodeError, PredictionFailed
 from shared.model_spec import ModelSpec, Scoring
 
+_FORMATS = {"<f4": "f", "<f8": "d"}
 _YES = 0.5  # a label of a multi-label model is given when it is likelier than not
 
 
@@ -23,7 +24,8 @@ def classified(success: Success, spec: ModelSpec, *, top_k: int) -> dict[str, ob
         DecodeError, PredictionFailed: these are no logits of this model.
     """
     logits = logits_of(success, len(spec.labels))
-    return answer(logits, spec.labels, scoring=spec.scoring, top_k=top_k)
+    scored = success.tensors[0].name == PROBABILITIES
+    return answer(logits, spec.labels, scoring=spec.scoring, top_k=top_k, scored=scored)
 
 
 def embedded(success: Success) -> dict[str, object]:
@@ -46,26 +48,35 @@ def logits_of(success: Success, labels: int) -> tuple[float, ...]:
         PredictionFailed: a logit is not a number.
     """
     tensor = success.tensors[0]
-    if tensor.dtype != "<f4" or len(tensor.values) != 4 * labels:
+    form = f"<{labels}{_FORMATS.get(tensor.dtype, 'f')}"
+    if tensor.dtype not in _FORMATS or len(tensor.values) != struct.calcsize(form):
         raise DecodeError(
             f"{tensor.name} is {tensor.dtype} of shape {tensor.shape}, "
             f"expected {labels} values of <f4: gateway and predictor must serve the same checkpoint"
         )
-    logits = struct.unpack(f"<{labels}f", tensor.values)
+    logits = struct.unpack(form, tensor.values)
     if not all(map(math.isfinite, logits)):
         raise PredictionFailed("the model answered with a value that is not a finite number")
     return logits
 
 
 def answer(
-    logits: Sequence[float], labels: Sequence[str], *, scoring: Scoring, top_k: int
+    logits: Sequence[float],
+    labels: Sequence[str],
+    *,
+    scoring: Scoring,
+    top_k: int,
+    scored: bool = False,
 ) -> dict[str, object]:
-    """What the caller reads of one row; ``top_k`` beyond the labels gives all of them."""
+    """What the caller reads of one row; ``top_k`` beyond the labels gives all of them.
+
+    ``scored``: the logits are scores already, and stay as they are.
+    """
     match scoring:
         case Scoring.SOFTMAX:
-            return _ranked(softmax(logits), labels, top_k)
+            return _ranked(logits if scored else softmax(logits), labels, top_k)
         case Scoring.SIGMOID:
-            scores = [sigmoid(logit) for logit in logits]
+            scores = list(logits) if scored else [sigmoid(logit) for logit in logits]
             given = [index for index in _best_first(scores) if scores[index] > _YES]
             return {
                 **_ranked(scores, labels, top_k),

@@ -281,6 +281,7 @@ INFO: Final = {
     "task": "custom",
     "description": MARKUP,
     "features": [],
+    "missing": [],
     "sample": {"of": MARKUP},
 }
 QUEUE: Final = {"jobs": 3, "tokens": 12_345, "oldest_s": 75.0}

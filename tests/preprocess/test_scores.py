@@ -55,6 +55,22 @@ def test_a_multi_label_model_that_says_no_to_all_still_names_the_best() -> None:
     assert answered == {**named("fair", 0.25), "labels": []}
 
 
+def test_scores_that_a_graph_has_made_itself_stay_as_they_are() -> None:
+    scores = [0.75, 0.1, 0.9]
+
+    one = answer(scores, LABELS, scoring=Scoring.SOFTMAX, top_k=1, scored=True)
+    several = answer(scores, LABELS, scoring=Scoring.SIGMOID, top_k=1, scored=True)
+
+    assert one == {"label": "good", "score": 0.9}
+    assert several["labels"] == [named("good", 0.9), named("bad", 0.75)]
+
+
+def test_a_float64_is_not_cut_to_float32() -> None:
+    wide = Success((Tensor("logits", "<f8", (2,), struct.pack("<2d", 0.1, 1e39)),))
+
+    assert logits_of(wide, 2) == (0.1, 1e39)
+
+
 def test_regression_is_the_logit() -> None:
     assert answer([3.5], ["stars"], scoring=Scoring.IDENTITY, top_k=5) == {"score": 3.5}
 

@@ -1,5 +1,6 @@
 """Rows of a table: two ways to write one, and every way to write it wrong."""
 
+import math
 import struct
 from dataclasses import replace
 from typing import Any
@@ -17,16 +18,23 @@ FEATURES = ("height", "age")
 
 
 def codec(*features: str) -> TableCodec:
-    spec = classifier()
-    takes = TableInput(features=features or FEATURES)
-    return TableCodec(
-        replace(spec, task=Task.TABULAR_CLASSIFICATION, takes=takes, scoring=Scoring.PROBABILITIES)
-    )
+    return codec_of(TableInput(features=features or FEATURES))
 
 
-def only(*rows: Any) -> Encoded | BaseException:
-    (row,) = codec().encode(list(rows), truncate=False)
-    return row
+def codec_of(takes: TableInput, backend: str = "torch") -> TableCodec:
+    spec = classifier(backend=backend, task=Task.TABULAR_CLASSIFICATION)
+    return TableCodec(replace(spec, takes=takes, scoring=Scoring.PROBABILITIES))
+
+
+def only(row: Any, by: TableCodec | None = None) -> Encoded | BaseException:
+    (encoded,) = (by or codec()).encode([row], truncate=False)
+    return encoded
+
+
+def values(encoded: object) -> tuple[float, ...]:
+    assert isinstance(encoded, Encoded), encoded
+    (column,) = encoded.columns
+    return struct.unpack(f"<{column.lengths[0]}d", column.values)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +51,7 @@ def test_a_row_is_a_list_or_an_object_and_several_are_a_list(inputs: bytes, rows
 
 
 @pytest.mark.parametrize(
-    "inputs", [b"[]", b'"text"', b'["a"]', b"[1, [2]]", b"[null]", b"[[true]]", b"5", b"[NaN]"]
+    "inputs", [b"[]", b'"text"', b'["a"]', b"[1, [2]]", b"[null, [1]]", b"[[true]]", b"5", b"[NaN]"]
 )
 def test_what_is_no_row_of_numbers_is_refused(inputs: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
@@ -51,18 +59,18 @@ def test_what_is_no_row_of_numbers_is_refused(inputs: bytes) -> None:
 
 
 @pytest.mark.parametrize("row", [[1.0, 2.5], {"age": 2.5, "height": 1.0}])
-def test_values_are_float32_in_the_order_of_the_features(row: Any) -> None:
+def test_values_are_float64_in_the_order_of_the_features(row: Any) -> None:
     encoded = only(row)
 
     assert isinstance(encoded, Encoded)
     (column,) = encoded.columns
     assert (column.name, column.dtype, column.lengths, column.inner) == (
         "features",
-        "<f4",
+        "<f8",
         (2,),
         (),
     )
-    assert struct.unpack("<2f", column.values) == (1.0, 2.5)
+    assert values(encoded) == (1.0, 2.5)
     assert encoded.tokens == 1
 
 
@@ -76,6 +84,11 @@ def test_values_are_float32_in_the_order_of_the_features(row: Any) -> None:
         ([1.0, float("inf")], "age is inf, a float32 holds at most 3.40282e"),
         ([float("nan"), 1.0], "height is nan"),
         ([1.0, -1e39], r"age is -1e\+39"),
+        (
+            [1.0, None],
+            r"age is null: send a number; a feature that may be missing is named by tabl",
+        ),
+        ({"age": None, "height": 1.0}, "age is null: send a number"),
     ],
 )
 def test_a_row_that_cannot_be_served_says_why(row: Any, told: str) -> None:
@@ -106,3 +119,32 @@ def test_probabilities_are_the_scores() -> None:
         {"label": "positive", "score": 0.75},
         {"label": "negative", "score": 0.25},
     ]
+
+
+@pytest.mark.parametrize(
+    "inputs", [b'{"age": null, "height": 1}', b"[1, null]", b"[[1, null]]", b'{"height": 1}']
+)
+def test_a_feature_that_may_be_missing_is_nan_where_it_is_null_or_absent(inputs: bytes) -> None:
+    by = codec_of(TableInput(features=FEATURES, missing=("age",)))
+
+    (row,) = by.read(inputs)
+    height, age = values(only(row, by))
+
+    assert height == 1.0
+    assert math.isnan(age)
+
+
+def test_only_what_is_named_may_be_missing() -> None:
+    by = codec_of(TableInput(features=FEATURES, missing=("age",)))
+
+    null, absent = only([None, 2.0], by), only({"age": 2.0}, by)
+
+    assert str(null).startswith("height is null")
+    assert str(absent).startswith("row has no 'height'")
+
+
+def test_what_a_graph_holds_its_predictor_knows() -> None:
+    """A graph may take float64; torch and one's own Python get float32."""
+    by = codec_of(TableInput(features=FEATURES), backend="onnx")
+
+    assert values(only([1e39, 0.1], by)) == (1e39, 0.1)

@@ -60,6 +60,7 @@ WRONG: Final[dict[str, dict[str, str]]] = {
         "no number": "{width = 28, height = 28, std = [nan, 1, 1]}",
         "no divisor": "{width = 28, height = 28, std = [1, 1, 0]}",
         "pixels": "{width = 28, height = 28, max_pixels = 0}",
+        "layout": '{width = 28, height = 28, layout = "chw"}',
         "unknown": "{width = 28, height = 28, size = 28}",
     },
     "table": {
@@ -68,6 +69,17 @@ WRONG: Final[dict[str, dict[str, str]]] = {
         "an empty one": '{features = ["x", ""]}',
         "two alike": '{features = ["x", "x"]}',
         "unknown": '{features = ["x"], rows = 1}',
+        "missing type": '{features = ["x"], missing = 1}',
+        "missing none of them": '{features = ["x"], missing = ["y"]}',
+    },
+    "onnx": {
+        "type": '"model.onnx"',
+        "elsewhere": '{file = "../model.onnx"}',
+        "from the root": '{file = "/model.onnx"}',
+        "no graph": '{file = "model.pt"}',
+        "input of nothing": '{inputs = {x = ""}}',
+        "no output": "{output = []}",
+        "unknown": "{outputs = []}",
     },
     "options": {
         "type": "5",
@@ -90,6 +102,7 @@ EXAMPLES: Final = {
     "max_characters": "5",
     "image": "{width = 28, height = 28}",
     "table": '{features = ["x", "y"]}',
+    "onnx": '{file = "classifier.onnx"}',
     "options": "{row_ms = 5.0}",
 }
 """Of the keys that are of use in some tasks only."""
@@ -111,6 +124,7 @@ OF_USE: Final[dict[str, set[Task]]] = {
     "max_characters": _TEXTS,
     "image": {Task.IMAGE_CLASSIFICATION},
     "table": {Task.TABULAR_CLASSIFICATION},
+    "onnx": {Task.TABULAR_CLASSIFICATION},  # of all that are on ONNX; here that is the only one
     "options": {Task.ECHO},
 }
 NEEDED: Final = {

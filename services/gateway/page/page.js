@@ -325,7 +325,8 @@ function tableInput(model) {
   const node = make("div", { className: "features" });
   const fields = model.features.map((name, at) => {
     const value = model.sample[at] ?? "";
-    const field = make("input", { type: "number", step: "any", required: true, value });
+    const required = !model.missing.includes(name); // without a value it is NaN: null in JSON
+    const field = make("input", { type: "number", step: "any", required, value });
     node.append(make("label", {}, name, " ", field));
     return field;
   });

@@ -72,6 +72,7 @@ def describe_model(catalogue: Catalogue, name: str, max_inputs: int) -> ModelInf
         scoring=spec.scoring,
         limits=_limits(spec, max_inputs),
         features=list(spec.takes.features) if isinstance(spec.takes, TableInput) else [],
+        missing=list(spec.takes.missing) if isinstance(spec.takes, TableInput) else [],
         input=_input(spec),
         output=_output(spec),
         sample=spec.sample,
@@ -97,8 +98,12 @@ def _input(spec: ModelSpec) -> str:
                 f"a PNG or JPEG picture, scaled to {width} x {height} ({color}): in base64, or a "
                 "list of them; or the file itself as the body or in multipart/form-data"
             )
-        case TableInput():
-            return "a list of numbers, one for each feature, or an object by feature; or a list"
+        case TableInput(missing=missing):
+            null = "; null where a value is missing" if missing else ""
+            return (
+                "a list of numbers, one for each feature, or an object by feature; or a list of "
+                f"them{null}"
+            )
         case AnyInput():
             return "any JSON that the model's own encode takes; a list is several inputs"
 

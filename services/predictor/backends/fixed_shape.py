@@ -1,6 +1,6 @@
 """Rows of one size, stacked: nothing is padded. Pictures become the numbers of the training."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from services.predictor.rows import Array, Row
 from shared.contract import weight
 from shared.errors import PredictionFailed
-from shared.model_spec import ImageInput, ModelSpec
+from shared.model_spec import ImageInput, ModelSpec, TableInput
 
 
 class FixedShape:
@@ -20,40 +20,58 @@ class FixedShape:
         if isinstance(spec.takes, ImageInput):
             takes = spec.takes
             self._name = "image"
-            self._nothing: Array = np.zeros(
-                (takes.color.channels, takes.height, takes.width), np.uint8
-            )
+            self._any: Array = np.zeros((takes.color.channels, takes.height, takes.width), np.uint8)
         else:
             self._name = "features"
-            self._nothing = np.zeros(len(spec.table.features), np.float32)
-        self.weight = weight(self._nothing.nbytes)
+            # Not zeros: a model may take a code or a category there that begins with 1.
+            self._any = np.array(spec.sample, np.float64)
+        self.weight = weight(self._any.nbytes)
         """What the queue counts each row as."""
 
-    def made_up(self) -> Row:
-        """A row to measure with."""
-        return Row({self._name: self._nothing})
+    def made_up(self, *, without: Collection[str] = ()) -> Row:
+        """A row to measure with; NaN in the place of the features ``without``."""
+        if not isinstance(self._takes, TableInput) or not without:
+            return Row({self._name: self._any})
+        gone = np.isin(self._takes.features, list(without))
+        return Row({self._name: np.where(gone, np.nan, self._any)})
 
-    def stack(self, rows: Sequence[Row]) -> NDArray[np.float32]:
-        """[B, channels, height, width] or [B, features].
+    def gather(self, rows: Sequence[Row]) -> NDArray[Any]:
+        """uint8 [B, channels, height, width] or float64 [B, features], as they came.
 
         Raises:
             PredictionFailed: some row is of another size or type
         """
-        arrays = [self._checked(row) for row in rows]
-        stacked: NDArray[Any] = np.stack(arrays).astype(np.float32, copy=False)
-        if not isinstance(self._takes, ImageInput):
-            return stacked
-        by_channel = (1, -1, 1, 1)
-        mean = np.array(self._takes.mean, np.float32).reshape(by_channel)
-        std = np.array(self._takes.std, np.float32).reshape(by_channel)
-        return ((stacked / 255 - mean) / std).astype(np.float32, copy=False)
+        stacked: NDArray[Any] = np.stack([self._checked(row) for row in rows])
+        return stacked.astype(self._any.dtype, copy=False)
+
+    def stack(self, rows: Sequence[Row]) -> NDArray[np.float32]:
+        """float32 [B, channels, height, width], scaled as ``model.toml`` says, or [B, features].
+
+        Raises:
+            PredictionFailed: some row is of another size or type
+        """
+        stacked = self.gather(rows)
+        if isinstance(self._takes, ImageInput):
+            return scaled(stacked, self._takes, np.dtype(np.float32))
+        return stacked.astype(np.float32)
 
     def _checked(self, row: Row) -> Array:
         array = row.tensors.get(self._name)
-        if array is None or array.shape != self._nothing.shape:
+        if array is None or array.shape != self._any.shape:
             found = {name: tensor.shape for name, tensor in row.tensors.items()}
             raise PredictionFailed(
-                f"a row has {found}, the model takes {self._name} of shape {self._nothing.shape}: "
+                f"a row has {found}, the model takes {self._name} of shape {self._any.shape}: "
                 "gateway and predictor must serve the same model.toml"
             )
         return array
+
+
+def scaled(pixels: NDArray[Any], takes: ImageInput, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """[B, channels, …] from 0 to 255, to the numbers that the model was trained on."""
+    by_channel = (1, -1, 1, 1)
+    # In half precision 255 steps would not stay apart: it is rounded at the end.
+    exact = np.promote_types(dtype, np.float32)
+    mean = np.array(takes.mean, exact).reshape(by_channel)
+    std = np.array(takes.std, exact).reshape(by_channel)
+    answer: NDArray[Any] = ((pixels.astype(exact) / 255 - mean) / std).astype(dtype, copy=False)
+    return answer

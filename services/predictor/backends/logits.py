@@ -10,7 +10,10 @@ from shared.errors import PredictionFailed
 
 
 def outcomes_of(logits: NDArray[Any], *, name: str = "logits") -> list[Outcome]:
-    """[B, labels] to float32 [labels] for each row; a row with NaN or infinity fails alone."""
+    """[B, labels] to [labels] for each row; a row with NaN or infinity fails alone.
+
+    float64 stays what it is, all else becomes float32.
+    """
     finite = np.isfinite(logits).all(axis=1)
     return [_outcome(name, row, finite=bool(ok)) for row, ok in zip(logits, finite, strict=True)]
 
@@ -31,4 +34,5 @@ def scores_of(scores: NDArray[Any], *, rows: int, labels: int) -> list[Outcome]:
 def _outcome(name: str, logits: NDArray[Any], *, finite: bool) -> Outcome:
     if not finite:
         return Failure.of(PredictionFailed("the model answered with NaN or infinity"))
-    return Success((Tensor(name, "<f4", logits.shape, logits.astype("<f4").tobytes()),))
+    dtype = "<f8" if logits.dtype == np.float64 else "<f4"
+    return Success((Tensor(name, dtype, logits.shape, logits.astype(dtype).tobytes()),))
