@@ -16,6 +16,7 @@ class PlainTransformers:
 
     device = "cpu"
     packs = False
+    least_tokens = 1
     fixed = False
 
     def __init__(self, spec: ModelSpec) -> None:

@@ -39,6 +39,8 @@ class BatchPolicy:
     """The device computes real tokens only: like lengths need not travel together."""
     linger_s: float = 0.0
     """How long a free device waits for company."""
+    least_tokens: int = 1
+    """Every row is padded to as many at the least: a graph may have one length for all."""
     bulk_share: float = 0.2
     """Of the device's time, for the bulk lane while interactive work waits; and of
     ``max_forward_s``, for a forward that bulk fills while interactive work comes in."""
@@ -84,9 +86,11 @@ class Batcher:
         """
         if not row_tokens:
             return 0.0
-        rows = max(1, min(self._policy.max_rows, int(self.batch_tokens / row_tokens)))
+        policy = self._policy
+        computed = max(row_tokens, policy.least_tokens)
+        rows = max(1, min(policy.max_rows, int(self.batch_tokens / computed)))
         lengths = [max(1, round(row_tokens))] * rows
-        extent = Extent.of(lengths, packed=self._policy.packed)
+        extent = Extent.of(lengths, packed=policy.packed, least=policy.least_tokens)
         seconds = self._cost.seconds(extent)
         return extent.real_tokens / seconds if seconds else 0.0
 
@@ -134,7 +138,8 @@ class Batcher:
         return rows >= self._policy.max_rows or tokens >= self.batch_tokens
 
     def _extent(self, delivery: Delivery) -> Extent:
-        rows, longest, tokens = delivery.rows, delivery.longest, delivery.tokens
+        rows, tokens = delivery.rows, delivery.tokens
+        longest = max(delivery.longest, self._policy.least_tokens)
         return Extent(rows, longest, tokens, tokens * longest, self._policy.packed)
 
     def _limit_s(self) -> float:

@@ -31,11 +31,11 @@ class Extent:
     packed: bool
 
     @classmethod
-    def of(cls, lengths: Iterable[int], *, packed: bool) -> "Extent":
-        """Of rows of those lengths, one at least."""
+    def of(cls, lengths: Iterable[int], *, packed: bool, least: int = 1) -> "Extent":
+        """Of rows of those lengths, one row at least; padded, none is computed shorter."""
         each = list(lengths)
         pairs = sum(length * length for length in each)
-        return cls(len(each), max(each), sum(each), pairs, packed)
+        return cls(len(each), max(*each, least), sum(each), pairs, packed)
 
     @property
     def tokens(self) -> int:

@@ -65,7 +65,9 @@ class Device:
 
     def extent(self, rows: Sequence[Row]) -> Extent:
         """What a forward of these rows computes."""
-        return Extent.of(map(self._backend.size, rows), packed=self._backend.packs)
+        backend = self._backend
+        sizes = map(backend.size, rows)
+        return Extent.of(sizes, packed=backend.packs, least=backend.least_tokens)
 
     def prepare(self, rows: Sequence[Row]) -> Any:
         """Make a batch ready on the host."""

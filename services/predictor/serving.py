@@ -220,6 +220,7 @@ def _batch_policy(settings: PredictorSettings, backend: Backend) -> BatchPolicy:
         max_rows=settings.max_rows,
         packed=backend.packs,
         linger_s=settings.linger_ms / 1e3,
+        least_tokens=backend.least_tokens,
         bulk_share=settings.bulk_share,
     )
 

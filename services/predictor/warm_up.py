@@ -26,7 +26,8 @@ def warmed_up(backend: Backend, *, max_forward_s: float, token_budget: int) -> C
         row = backend.made_up(length)
         if row is None:
             return cost
-        extent = Extent.of((backend.size(row),) * count, packed=backend.packs)
+        sizes = (backend.size(row),) * count
+        extent = Extent.of(sizes, packed=backend.packs, least=backend.least_tokens)
         if measured and extent.tokens > token_budget:
             continue
         try:

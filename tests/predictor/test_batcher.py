@@ -1,6 +1,7 @@
 """What the batcher promises, whatever arrives."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -120,6 +121,17 @@ def test_no_batch_is_over_a_bound_unless_it_is_one_delivery(
         extent = extent_of(batch, packed=chosen.packed)
         within = extent.tokens <= chosen.token_budget and extent.rows <= chosen.max_rows
         assert (within and device.seconds(extent) <= limit_s) or len(batch) == 1
+
+
+def test_where_all_are_padded_to_one_length_a_short_row_costs_as_much_as_a_long_one() -> None:
+    fixed = replace(policy(max_forward_s=0.2, token_budget=1_000), least_tokens=50)
+    waiting = [delivery(longest=n) for n in (3, 50, 3, 50)]
+
+    batches = take_all(holding(fixed, *waiting, device=Device(fixed_ms=50)))
+
+    assert [len(batch) for batch in batches] == [3, 1]  # 50 ms, and 50 for each
+    device = Batcher(fixed, Device(fixed_ms=50))
+    assert device.tokens_per_s(5) == pytest.approx(15 / 0.2), "of those that wait, not of padding"
 
 
 def test_a_batch_is_as_large_as_its_time_allows() -> None:

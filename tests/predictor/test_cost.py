@@ -40,6 +40,12 @@ def test_an_extent_is_a_rectangle_or_the_sum_of_its_rows() -> None:
     assert extent([2, 3]).plus(extent([5])) == packed
 
 
+def test_where_all_are_padded_to_one_length_the_longest_does_not_matter() -> None:
+    extents = [Extent.of(lengths, packed=False, least=7) for lengths in ([2, 3], [7, 1], [9])]
+
+    assert [(one.tokens, one.real_tokens) for one in extents] == [(14, 5), (14, 8), (9, 9)]
+
+
 def test_before_anything_was_learnt_nothing_is_expected() -> None:
     assert CostModel().seconds(extent(MIXED)) == 0.0
 

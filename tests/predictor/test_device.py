@@ -24,6 +24,7 @@ class Gate:
 
     device = "none"
     packs = False
+    least_tokens = 1
     fixed = False
 
     def __init__(self, *, fails: bool = False) -> None:

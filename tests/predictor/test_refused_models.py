@@ -49,19 +49,17 @@ def refusal(tmp_path: Path) -> str:
 
 def graph(
     *,
-    rows: int | None = None,
     features: int = 2,
     outputs: int = 2,
-    kind: int = TensorProto.FLOAT,
     names: tuple[str, ...] = ("logits",),
 ) -> bytes:
     """An ONNX file that multiplies by ones."""
-    ones = helper.make_tensor("w", kind, [features, outputs], [1] * features * outputs)
+    ones = helper.make_tensor("w", TensorProto.FLOAT, [features, outputs], [1] * features * outputs)
     made = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], [name]) for name in names],
         "ones",
-        [helper.make_tensor_value_info("x", kind, [rows, features])],
-        [helper.make_tensor_value_info(name, kind, [rows, outputs]) for name in names],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, features])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, outputs]) for name in names],
         [ones],
     )
     opset = [helper.make_opsetid("", 17)]
@@ -128,22 +126,20 @@ _OUTPUTS = "[2 rows, 2 labels]: write what it does"
 @pytest.mark.parametrize(
     ("write", "file", "told", "remedy"),
     [
-        (onnx_with(features=3), "toml", f"{_FITS} takes and answers: ", "write what it does"),
-        (onnx_with(outputs=3), "toml", f"{_FITS} takes and answers: ", f"[2, 3], not {_OUTPUTS}"),
-        (onnx_with(rows=1), "toml", f"{_FITS} takes and answers: ", "write what it does"),
         (
-            onnx_with(kind=TensorProto.DOUBLE),
-            "model.onnx",
-            "takes x tensor(double)",
-            "export it with one float32 input",
+            onnx_with(features=3),
+            "toml",
+            "table.features has 2 names, the graph {folder}/model.onnx takes 3",
+            "write 3 names into table.features, and as many values into sample",
         ),
+        (onnx_with(outputs=3), "toml", "it answered [1, 3], not [", "write 3 names into labels"),
         (
             onnx_with(names=("one", "other")),
             "model.onnx",
-            "answers one, other",
-            "name the scores logits or probabilities, or leave one output",
+            "answers one float32 [?, 2], other float32 [?, 2]",
+            'onnx = {output = "other"}',
         ),
-        (onnx_of(b"no graph"), "model.onnx", "ONNX Runtime cannot load it", "export it again"),
+        (onnx_of(b"no graph"), "model.onnx", "cannot load it", "export it so that this version"),
         (
             module("no_such_package:Net"),
             "toml",
@@ -221,6 +217,31 @@ def test_one_that_is_not_is_refused_with_file_value_and_remedy(
     assert said.startswith(f"{files.get(file, folder / '1' / file)}: ")
     assert told.format(folder=folder / "1") in said
     assert remedy in said
+
+
+def may_be_missing(tmp_path: Path) -> None:
+    toml = tmp_path / "models" / "rows" / "model.toml"
+    toml.write_text(toml.read_text().replace('["x", "y"]', '["x", "y"], missing = ["y"]'))
+
+
+def test_a_model_that_can_do_without_a_value_is_loaded(tmp_path: Path) -> None:
+    python(predicts("[[float(x), y != y] for x, y in batch]"))(tmp_path)
+    may_be_missing(tmp_path)
+
+    assert load(tmp_path).made_up(1) is not None
+
+
+@pytest.mark.parametrize(
+    "write", [python(predicts("batch")), module("torch.nn:Softsign")], ids=["python", "torch"]
+)
+def test_one_that_cannot_is_refused(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    write(tmp_path)
+    may_be_missing(tmp_path)
+
+    assert refusal(tmp_path) == (
+        f"{tmp_path}/models/rows/model.toml: table.missing lets y be missing, and without them the "
+        "model answered with NaN or infinity: leave out of table.missing what the model needs"
+    )
 
 
 PICTURE = """

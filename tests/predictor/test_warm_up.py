@@ -22,6 +22,7 @@ class Sleeper:
 
     device = "none"
     packs = True
+    least_tokens = 1
     fixed = False
 
     def size(self, row: Row) -> int:

@@ -16,6 +16,8 @@ class Backend(Protocol):
     """A batch costs the sum of its rows, not ``rows x longest``."""
     fixed: bool
     """Every row has one size: their number alone bounds a batch."""
+    least_tokens: int
+    """Rows are padded to as many at the least; 1 where to the longest of their batch."""
 
     def size(self, row: Row) -> int:
         """What a row costs: its tokens or, of one size, what the queue counts it as."""

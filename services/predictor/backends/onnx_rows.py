@@ -1,26 +1,39 @@
 """Models of pictures and tables on ONNX Runtime, on a CPU.
 
-The graph takes one float32 tensor [B, …] and answers scores [B, labels], in an output named
-``logits`` or ``probabilities``, or in its only one.
+What the graph takes and how its scores are read: :mod:`onnx_tables`, :mod:`onnx_pictures` and
+:mod:`onnx_scores`, by its signature and ``model.toml``.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from services.predictor.backends.base import UnknownBackend
 from services.predictor.backends.fixed_shape import FixedShape
-from services.predictor.backends.logits import scores_of
-from services.predictor.backends.onnx_session import open_session, run
+from services.predictor.backends.logits import outcomes_of
+from services.predictor.backends.onnx_pictures import PictureFeed
+from services.predictor.backends.onnx_scores import scores_of
+from services.predictor.backends.onnx_session import Feeds, Graph, graph_file
+from services.predictor.backends.onnx_signature import Signature
+from services.predictor.backends.onnx_tables import TableFeed
+from services.predictor.backends.onnx_trial import check_scoring, computes_together, each_alone
 from services.predictor.rows import Row
-from shared.contract import Outcome
-from shared.model_spec import ModelSpec
+from shared.contract import Failure, Outcome
+from shared.model_spec import ImageInput, ModelSpec
 
-_OUTPUTS: Final = ("logits", "probabilities")
-_FILE: Final = "model.onnx"
+_SEED: Final = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A batch as the graph takes it."""
+
+    runs: list[Feeds]
+    """All rows in one, or each in its own."""
+    failures: dict[int, Failure]
+    """Of rows that the graph cannot take, by their place in the batch."""
 
 
 class OnnxRows:
@@ -29,52 +42,75 @@ class OnnxRows:
     device = "cpu"
     packs = True
     fixed = True
+    least_tokens = 1
 
     def __init__(self, spec: ModelSpec, *, threads: int) -> None:
-        self._session = open_session(spec.folder / _FILE, threads=threads)
+        self._graph = Graph(graph_file(spec), threads=threads)
+        signature = self._graph.signature
         self._shape = FixedShape(spec)
-        self._labels = len(spec.labels)
-        self._input = _input_of(self._session, spec)
-        self._output = _output_of(self._session, spec)
+        self._feed = _feed(signature, spec)
+        self._scores = scores_of(signature, spec)
+        self._name = self._scores.wire_name(stated=spec.scoring_stated)
+        self._one_by_one = not self._try_out(signature, spec)
+
+    def _try_out(self, signature: Signature, spec: ModelSpec) -> bool:
+        """Whether rows can be computed together."""
+        rows = _unlike(self._shape, spec)
+        alone = each_alone(self._compute, rows, signature, spec)
+        check_scoring(self._scores, alone, signature, spec)
+        return not signature.one_row and computes_together(self._compute, rows, alone)
+
+    def _compute(self, rows: Sequence[Row]) -> NDArray[Any]:
+        feeds = self._feed.feeds(self._shape.gather(rows))
+        return self._run(feeds)
+
+    def _run(self, feeds: Feeds) -> NDArray[Any]:
+        rows = len(next(iter(feeds.values())))
+        return self._scores.read(self._graph.run(self._scores.outputs, feeds), rows=rows)
 
     def size(self, row: Row) -> int:  # noqa: ARG002 - all have the same
         """What the queue counts a row as."""
         return self._shape.weight
 
     def made_up(self, length: int) -> Row:  # noqa: ARG002 - there is one size
-        """A row of zeros."""
+        """A row to measure with."""
         return self._shape.made_up()
 
-    def prepare(self, rows: Sequence[Row]) -> NDArray[np.float32]:
-        """Stack the rows.
+    def prepare(self, rows: Sequence[Row]) -> Prepared:
+        """Stack the rows, all in one run or each in its own.
 
         Raises:
             PredictionFailed: some row is of another size
         """
-        return self._shape.stack(rows)
+        gathered = self._shape.gather(rows)
+        faults = self._feed.faults(gathered)
+        failures = {place: Failure.of(fault) for place, fault in faults.items()}
+        good = [place for place in range(len(rows)) if place not in failures]
+        batches = [[place] for place in good] if self._one_by_one else [good] if good else []
+        return Prepared([self._feed.feeds(gathered[places]) for places in batches], failures)
 
-    def forward(self, prepared: NDArray[np.float32]) -> list[Outcome]:
-        """Scores, float32 [labels], for each row; a row with NaN or infinity fails alone."""
-        scores = run(self._session, self._output, {self._input: prepared})
-        return scores_of(scores, rows=len(prepared), labels=self._labels)
+    def forward(self, prepared: Prepared) -> list[Outcome]:
+        """Scores, [labels], for each row; a row with NaN or infinity fails alone."""
+        answered = [
+            outcome
+            for feeds in prepared.runs
+            for outcome in outcomes_of(self._run(feeds), name=self._name)
+        ]
+        for place in sorted(prepared.failures):
+            answered.insert(place, prepared.failures[place])
+        return answered
 
 
-def _input_of(session: onnxruntime.InferenceSession, spec: ModelSpec) -> str:
-    inputs: list[Any] = session.get_inputs()
-    if len(inputs) != 1 or inputs[0].type != "tensor(float)":
-        stated = ", ".join(f"{one.name} {one.type}" for one in inputs)
-        raise UnknownBackend(
-            f"{spec.folder / _FILE}: takes {stated}: export it with one float32 input"
-        )
-    return str(inputs[0].name)
+def _feed(signature: Signature, spec: ModelSpec) -> TableFeed | PictureFeed:
+    if isinstance(spec.takes, ImageInput):
+        return PictureFeed(signature, spec)
+    return TableFeed(signature, spec)
 
 
-def _output_of(session: onnxruntime.InferenceSession, spec: ModelSpec) -> str:
-    names = [str(one.name) for one in session.get_outputs()]
-    known = [name for name in names if name in _OUTPUTS] or names
-    if len(known) != 1:
-        raise UnknownBackend(
-            f"{spec.folder / _FILE}: answers {', '.join(names)}: name the scores logits or "
-            "probabilities, or leave one output"
-        )
-    return known[0]
+def _unlike(shape: FixedShape, spec: ModelSpec) -> list[Row]:
+    """Two rows that differ: the sample's and zeros, or two pictures of noise."""
+    (name, one), *_ = shape.made_up().tensors.items()
+    if isinstance(spec.takes, ImageInput):
+        draw = np.random.default_rng(_SEED)
+        return [Row({name: draw.integers(0, 256, one.shape, np.uint8)}) for _ in range(2)]
+    return [Row({name: one}), Row({name: np.zeros_like(one)})]

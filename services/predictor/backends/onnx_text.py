@@ -1,40 +1,60 @@
-"""Sequence classifiers on ONNX Runtime, as ``python -m tools.export_onnx`` writes them.
+"""Sequence classifiers on ONNX Runtime, as ``python -m tools.export_onnx`` and others write them.
 
-Batches are padded: the graph has the shape of its export. On a CPU.
+Batches are padded, or each text is run by itself where the graph wants it so. On a CPU.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.predictor.backends.base import UnknownBackend
 from services.predictor.backends.logits import outcomes_of
-from services.predictor.backends.onnx_session import open_session, run
-from services.predictor.collate import collate, made_up
+from services.predictor.backends.onnx_scores import scores_of
+from services.predictor.backends.onnx_session import Feeds, Graph, graph_file
+from services.predictor.backends.onnx_tokens import TextFeed
+from services.predictor.backends.onnx_trial import check_scoring, computes_together, each_alone
+from services.predictor.collate import made_up
 from services.predictor.rows import Row
 from shared.contract import Outcome
-from shared.errors import PredictionFailed
 from shared.model_spec import ModelSpec
 
 FILES: Final = {"auto": "model.onnx", "float32": "model.onnx", "int8": "model.int8.onnx"}
+_TRIAL_LENGTHS: Final = (3, 7, 5)
 
-Prepared = dict[str, NDArray[np.int64]]
+Prepared = list[Feeds]
 
 
 class OnnxTextClassifier:
     """One session, on all cores or on as many threads as it is told."""
 
     device = "cpu"
-    packs = False
     fixed = False
 
     def __init__(self, spec: ModelSpec, *, device: str, dtype: str, threads: int) -> None:
         self._spec = spec
-        self._session = open_session(_file(spec, device=device, dtype=dtype), threads=threads)
-        self._wanted = {tensor.name for tensor in self._session.get_inputs()}
+        self._graph = Graph(_file(spec, device=device, dtype=dtype), threads=threads)
+        signature = self._graph.signature
+        self._feed = TextFeed(signature, spec)
+        self._scores = scores_of(signature, spec)
+        self._name = self._scores.wire_name(stated=spec.scoring_stated)
+        rows = _unlike(spec)
+        alone = each_alone(self._compute, rows, signature, spec)
+        check_scoring(self._scores, alone, signature, spec)
+        together = not signature.one_row and computes_together(self._compute, rows, alone)
+        # Our own int8 scales a batch's activations together, and whoever asks for it has been told.
+        self._one_by_one = not together and dtype != "int8"
+        self.packs = self._one_by_one and self._feed.length is None
+        self.least_tokens = self._feed.length or 1
+
+    def _compute(self, rows: Sequence[Row]) -> NDArray[Any]:
+        return self._run(self._feed.feeds(rows))
+
+    def _run(self, feeds: Feeds) -> NDArray[Any]:
+        rows = len(next(iter(feeds.values())))
+        return self._scores.read(self._graph.run(self._scores.outputs, feeds), rows=rows)
 
     def size(self, row: Row) -> int:
         """Its tokens."""
@@ -45,24 +65,28 @@ class OnnxTextClassifier:
         return made_up(self._spec, length)
 
     def prepare(self, rows: Sequence[Row]) -> Prepared:
-        """``input_ids``, ``attention_mask`` and, where the graph has them, segments: [B, T].
+        """The batch as the graph takes it: in one run, or a run for each row.
 
         Raises:
             PredictionFailed: some row is not a text
         """
-        try:
-            padded = collate(rows, self._spec.text.pad_id)
-        except (KeyError, ValueError) as exc:
-            raise PredictionFailed(f"a row is not what the model takes: {exc!r}") from exc
-        ids = padded.ids
-        mask = np.ones_like(ids) if padded.mask is None else padded.mask
-        types = np.zeros_like(ids) if padded.types is None else padded.types
-        named = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
-        return {name: array for name, array in named.items() if name in self._wanted}
+        batches = [[row] for row in rows] if self._one_by_one else [rows]
+        return [self._feed.feeds(batch) for batch in batches]
 
     def forward(self, prepared: Prepared) -> list[Outcome]:
-        """Logits, float32 [labels], for each row."""
-        return outcomes_of(run(self._session, "logits", prepared))
+        """Scores, [labels], for each row; a row with NaN or infinity fails alone."""
+        return [
+            outcome
+            for feeds in prepared
+            for outcome in outcomes_of(self._run(feeds), name=self._name)
+        ]
+
+
+def _unlike(spec: ModelSpec) -> list[Row]:
+    """Rows of different lengths, so that padding matters."""
+    first = spec.text.pad_id + 1
+    lengths = [min(length, spec.text.max_tokens) for length in _TRIAL_LENGTHS]
+    return [Row({"input_ids": np.arange(first, first + n, dtype=np.int32)}) for n in lengths]
 
 
 def _file(spec: ModelSpec, *, device: str, dtype: str) -> Path:
@@ -76,9 +100,4 @@ def _file(spec: ModelSpec, *, device: str, dtype: str) -> Path:
             f"model {spec.key} asks for backend onnx, which has float32 and int8, not {dtype}: "
             "set PENSTOCK_PREDICTOR_DTYPE to one of them"
         )
-    file = spec.folder / FILES[dtype]
-    if not file.is_file():
-        raise UnknownBackend(
-            f"{file}: there is no such file: write it with `python -m tools.export_onnx`"
-        )
-    return file
+    return graph_file(spec, FILES[dtype])

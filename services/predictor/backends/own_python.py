@@ -31,6 +31,8 @@ _INT_LIMIT: Final = 2.0**63
 class OwnPython:
     """One ``model.py``, loaded."""
 
+    least_tokens = 1
+
     def __init__(self, spec: ModelSpec, *, device: str) -> None:
         self._folder = folder = spec.folder.absolute()
         self._tell = Complaints(folder)

@@ -31,6 +31,7 @@ class StandIn:
     device = "none"
     packs = False
     fixed = False
+    least_tokens = 1
 
     def __init__(self, spec: ModelSpec) -> None:
         self._forward_s = spec.options.get("forward_ms", 0.0) / 1e3

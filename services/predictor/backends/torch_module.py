@@ -30,6 +30,7 @@ class TorchModule:
 
     packs = True
     fixed = True
+    least_tokens = 1
 
     def __init__(self, spec: ModelSpec, *, device: str, dtype: str, threads: int) -> None:
         if threads:

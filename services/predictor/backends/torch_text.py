@@ -39,6 +39,7 @@ class TorchText:
     """One transformer, in eval mode, on one device."""
 
     fixed = False
+    least_tokens = 1
 
     def __init__(
         self, spec: ModelSpec, *, device: str, dtype: str, threads: int, pack: bool = True

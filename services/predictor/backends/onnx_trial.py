@@ -1,0 +1,96 @@
+"""Try an ONNX graph out before it serves.
+
+Do the rows of a batch get what each gets alone? If not, the graph is run row by row. And are its
+scores what ``model.toml`` takes them for? Knows that some rows can be computed, not how.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.predictor.backends.base import UnknownBackend
+from services.predictor.backends.onnx_scores import Scores
+from services.predictor.backends.onnx_signature import Signature
+from services.predictor.rows import Row
+from shared.errors import OutOfMemory, PredictionFailed
+from shared.model_spec import ModelSpec, Scoring
+
+Compute = Callable[[Sequence[Row]], NDArray[Any]]
+"""[B, labels] of one run, or PredictionFailed."""
+
+_TOLERANCE: Final = {"float32": 1e-4, "float64": 1e-6}
+_SUM_TOLERANCE: Final = 1e-3
+
+
+def each_alone(
+    compute: Compute, rows: Sequence[Row], signature: Signature, spec: ModelSpec
+) -> NDArray[Any]:
+    """[B, labels], each row by itself.
+
+    Raises:
+        UnknownBackend: it cannot compute one, or not so many scores
+    """
+    try:
+        return np.concatenate([compute([row]) for row in rows])
+    except OutOfMemory:
+        raise
+    except PredictionFailed as failed:
+        # What is miscounted says what to write by itself.
+        remedy = "" if ": write " in failed.detail else ": export it again, for such an input"
+        raise UnknownBackend(
+            f"{spec.file}: the graph {signature.file} does not compute the input that it was "
+            f"tried with: {failed.detail}{remedy}"
+        ) from failed
+
+
+def computes_together(compute: Compute, rows: Sequence[Row], alone: NDArray[Any]) -> bool:
+    """Whether a batch of these rows gives what each gives alone."""
+    try:
+        together = compute(rows)
+    except OutOfMemory:
+        raise
+    except PredictionFailed:  # fixed to one row within, whatever its inputs say
+        return False
+    largest = float(np.max(np.abs(alone), initial=1.0, where=np.isfinite(alone)))
+    within = _TOLERANCE[alone.dtype.name] * largest
+    return bool(np.allclose(together, alone, rtol=0, atol=within, equal_nan=True))
+
+
+def check_scoring(
+    scores: Scores, tried: NDArray[Any], signature: Signature, spec: ModelSpec
+) -> None:
+    """Refuse what would turn probabilities into something else once more.
+
+    Raises:
+        UnknownBackend: they look like probabilities and are read as logits, or the other way round
+    """
+    tried = tried[np.isfinite(tried).all(axis=1)]
+    if not len(tried):
+        return
+    likely = bool(((tried >= 0) & (tried <= 1)).all())
+    whole = likely and tried.shape[1] > 1
+    sum_to_1 = whole and bool((np.abs(tried.sum(axis=1) - 1) < _SUM_TOLERANCE).all())
+    name = ", ".join(scores.outputs)
+    if scores.probabilities and not spec.scoring_stated and not likely:
+        raise UnknownBackend(
+            f"{signature.file}: calls its scores {name}, and answers {_odd(tried):.4g}: write into "
+            f'{spec.file} how they are read: scoring = "softmax", "sigmoid", "identity" or '
+            '"probabilities"'
+        )
+    if spec.scoring is Scoring.SOFTMAX and sum_to_1 and _read_as_logits(scores, spec):
+        raise UnknownBackend(
+            f"{signature.file}: answers scores ({name}) that add up to 1 already, and softmax "
+            f'would change them: write scoring = "probabilities" into {spec.file}'
+        )
+
+
+def _read_as_logits(scores: Scores, spec: ModelSpec) -> bool:
+    """What is said is believed, unless name and values both speak against it."""
+    return scores.probabilities if spec.scoring_stated else not scores.probabilities
+
+
+def _odd(tried: NDArray[Any]) -> float:
+    flat = tried.ravel()
+    return float(flat[int(np.argmax(np.abs(flat - 0.5)))])
