@@ -8,7 +8,7 @@ key after ``penstock:{P}:``     type    written by            read by           
 ==============================  ======  ====================  ==================  ===========
 queue:<model>@<version>:<lane>  stream  submit, move          predictors          trimmed
 raw:<model>@<version>           stream  submit                preprocess workers  trimmed
-job:<id>                        hash    submit and onwards    everybody           retention
+job:<id>                        hash    submit … answered     everybody           retention
 outcomes:<id>                   hash    submit, settle        gateways            retention
 payload:<id>:<at>:<chunk>       string  submit, move          workers             acknowledge
 reply:<gateway>                 stream  finish                its gateway         1 minute
@@ -36,7 +36,7 @@ at, begun,     submitted, first begun, completed: microseconds of the Redis cloc
 done
 again          when a chunk was begun last, once the first of them was; absent where none was
 due            deadline on the same clock; absent without one
-keep           retention in milliseconds
+keep           retention in milliseconds; less once it was answered where it was asked
 top            ``top_k`` of the answer; absent when 1
 admit, prep    microseconds before the submit
 raw            microseconds of preprocessing after it; absent where it was inline

@@ -149,6 +149,12 @@ class SharedSettings(FrozenSettings, env_prefix="PENSTOCK_"):
     retention_ms: int = Field(
         3_600_000, ge=1_000, description="how long a result stays readable after the job's end"
     )
+    answered_retention_ms: int = Field(
+        60_000,
+        ge=1_000,
+        description="how long a job is kept, if that is less, once its answer went out on the "
+        "line it was asked on; not those of PUT, of an Idempotency-Key or answered 202",
+    )
     ops_port: int = Field(
         0, ge=0, le=65_535, description="port of a predictor's health and metrics, 0 = off"
     )

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from services.gateway import openapi, refusals
 from services.gateway.admission import Admission
+from services.gateway.answered import Answered
 from services.gateway.answering import Answering
 from services.gateway.asgi import BodyLimits, Endpoint
 from services.gateway.dispatch import Dispatch, JobPolicy
@@ -123,6 +124,7 @@ class Gateway:
         )
         self._holder = Holder(self._queue, self._replies, self._clock)
         self._answering = Answering(self._codecs)
+        self._answered = Answered(self._queue, retention_ms=settings.shared.answered_retention_ms)
         self._dispatch = self._make_dispatch()
         self._jobs = Jobs(
             self._queue,
@@ -185,6 +187,7 @@ class Gateway:
                     tasks.create_task(self._replies.look(), name="look"),
                     tasks.create_task(self._watching.run(), name="submit and watch"),
                     tasks.create_task(self._leaving.run(), name="submit"),
+                    tasks.create_task(self._answered.run(), name="shorten"),
                     tasks.create_task(self._drain.run(), name="drain"),
                 ]
                 _on_signals(self._drain.begin)
@@ -199,6 +202,7 @@ class Gateway:
     async def _close(self) -> None:
         self._pool.close()
         try:
+            await self._answered.flush()
             await self._queue.close_replies()
         except QueueUnavailable:
             log.info("the reply stream is left to its time to live")
@@ -216,6 +220,7 @@ class Gateway:
             ),
             codecs=self._codecs,
             answering=self._answering,
+            answered=self._answered,
             pool=self._pool,
             queue=self._queue,
             watching=self._watching,

@@ -14,6 +14,7 @@ import structlog
 
 from services.gateway import answers, timings
 from services.gateway.admission import Ask
+from services.gateway.answered import Answered
 from services.gateway.answering import Answering
 from services.gateway.asgi import Answer, Call, CallerLeft
 from services.gateway.large_work import LARGE_ROWS, LargeWork
@@ -63,6 +64,7 @@ class Dispatch:
         policy: JobPolicy,
         codecs: Mapping[ModelKey, Codec],
         answering: Answering,
+        answered: Answered,
         pool: PreprocessPool,
         queue: JobQueue,
         watching: Submitter,
@@ -79,6 +81,7 @@ class Dispatch:
         self._policy = policy
         self._codecs = codecs
         self._answering = answering
+        self._answered = answered
         self._pool = pool
         self._queue = queue
         self._watching = watching
@@ -106,7 +109,10 @@ class Dispatch:
             except CallerLeft:
                 await self._abandon(ask)
                 raise
-        return await self._answer(call, record, marks if ours else None)
+        answer = await self._answer(call, record, marks if ours else None)
+        if record.state.terminal and not ask.repeatable:
+            self._answered.add(record)
+        return answer
 
     async def enqueue(self, ask: Ask, call: Call, *, repeat_status: int = 202) -> Answer:
         """Accept a job and say where its answer will be; nobody waits here."""

@@ -101,7 +101,11 @@ class JobRecord(Struct, frozen=True):
     completed_at: Annotated[datetime | None, Meta(description="ended")]
     deadline_at: Annotated[datetime | None, Meta(description="nothing is begun later")]
     retained_until: Annotated[
-        datetime | None, Meta(description="this record can be read; null before the end")
+        datetime | None,
+        Meta(
+            description="this record can be read; null before the end, and earlier once the "
+            "answer of a synchronous request without an Idempotency-Key went out"
+        ),
     ]
     attempt: Annotated[
         int, Meta(description="of its rows: 1, or more after a predictor died; 0 before")

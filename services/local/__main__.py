@@ -78,7 +78,13 @@ def start(
         redis = None
         environ = dict(os.environ)
         if "redis_url" not in local.shared.model_fields_set:
-            redis = claimed.enter_context(embedded_redis(local.data, local.redis_server))
+            redis = claimed.enter_context(
+                embedded_redis(
+                    local.data,
+                    local.redis_server,
+                    max_memory_bytes=local.redis_max_memory_bytes,
+                )
+            )
             environ["PENSTOCK_REDIS_URL"] = redis.url
         parts = [
             *gateway_parts(local.gateways, gateway, listener=listener, environ=environ),
@@ -115,7 +121,8 @@ def budgets_agree(gateway: GatewaySettings, predictor: PredictorSettings) -> Non
 
 
 def describe(redis: EmbeddedRedis) -> str:
-    return f"embedded Redis {redis.version}, append-only, in {redis.data}"
+    memory_mib = redis.max_memory_bytes >> 20
+    return f"embedded Redis {redis.version}, append-only, {memory_mib} MiB, in {redis.data}"
 
 
 def welcome(host: str, port: int, *, model: ModelSpec, queue: str, ops: Mapping[str, str]) -> str:

@@ -1,7 +1,8 @@
 """The private redis-server of ``make run``: which one, over which data, with what promises.
 
 Append-only, fsynced every second, on a unix socket in its data folder: nothing outside
-this machine and this user reaches it. Never evicts. One run at a time over one folder,
+this machine and this user reaches it. Never evicts: at the limit of its memory new jobs
+are refused, before the kernel would end it. One run at a time over one folder,
 and always the same major version: 7 and 6 do not read each other's append-only files,
 started over the other's folder either comes up empty.
 """
@@ -21,6 +22,7 @@ from typing import Final
 from urllib.parse import quote
 
 from services.local.keeper import Part
+from services.local.memory import usable_memory_bytes
 from services.local.probes import pong
 from shared.settings import SettingsRefused
 
@@ -28,6 +30,8 @@ LONGEST_SOCKET_PATH_BYTES: Final = 107
 """``sun_path`` of a unix socket, without its final NUL."""
 
 _GRACE_S: Final = 20.0
+_MEMORY_SHARE: Final = 0.25
+"""Of what may be used here: models need the most, and rewriting the file copies what changes."""
 _MARKER: Final = "redis-version"
 _APPEND_ONLY: Final = ("appendonly.aof", "appendonlydir")
 
@@ -41,6 +45,7 @@ class EmbeddedRedis:
     data: Path
     socket: Path
     lock_fd: int
+    max_memory_bytes: int
 
     @property
     def url(self) -> str:
@@ -57,6 +62,7 @@ class EmbeddedRedis:
             "appendonly": "yes",
             "appendfsync": "everysec",
             "save": "",
+            "maxmemory": str(self.max_memory_bytes),
             "maxmemory-policy": "noeviction",
             "logfile": "redis.log",
         }
@@ -73,8 +79,10 @@ class EmbeddedRedis:
 
 
 @contextmanager
-def embedded_redis(data: Path, chosen: Path | None) -> Iterator[EmbeddedRedis]:
-    """Claim ``data`` for the length of the block.
+def embedded_redis(
+    data: Path, chosen: Path | None, *, max_memory_bytes: int | None = None
+) -> Iterator[EmbeddedRedis]:
+    """Claim ``data`` for the length of the block; by default with a quarter of the memory here.
 
     Raises:
         SettingsRefused: no redis-server here, another run over ``data``, or another version's data
@@ -88,7 +96,8 @@ def embedded_redis(data: Path, chosen: Path | None) -> Iterator[EmbeddedRedis]:
     folder = data.resolve()
     with _locked(folder) as lock_fd, _socket_path(folder) as socket:
         _claim_for(version, folder)
-        yield EmbeddedRedis(server, version, folder, socket, lock_fd)
+        limit_bytes = max_memory_bytes or int(_MEMORY_SHARE * usable_memory_bytes())
+        yield EmbeddedRedis(server, version, folder, socket, lock_fd, limit_bytes)
 
 
 def find_server(chosen: Path | None) -> Path:

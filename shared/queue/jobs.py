@@ -43,6 +43,13 @@ class SubmitPolicy(msgspec.Struct, frozen=True):
     """Of those, the tokens that one tenant may hold."""
 
 
+class Acceptance(msgspec.Struct, frozen=True):
+    """One acceptance of an id: an id that was dropped and used again is another job."""
+
+    job: JobId
+    submitted_us: int
+
+
 class Queued(msgspec.Struct, frozen=True):
     """The job is in the queue; from now on it reaches exactly one terminal state."""
 
@@ -96,6 +103,7 @@ class JobQueue:
         self._open_replies = Script("open_replies")
         self._cancel = Script("cancel")
         self._drop = Script("drop")
+        self._answered = Script("answered")
         self._depth = Script("depth")
 
     async def submit(self, jobs: Sequence[Job], *, watch: bool) -> list[Submitted]:
@@ -160,6 +168,14 @@ class JobQueue:
             raise JobNotFound(job_id)
         if state in ("queued", "running"):
             raise JobNotTerminal(job_id, state)
+
+    async def shorten(self, answered: Sequence[Acceptance], *, retention_ms: int) -> int:
+        """Keep jobs that were answered for no longer than that; how many it concerned.
+
+        One that has not ended, was accepted anew since, or is kept for less stays as it is.
+        """
+        jobs = [(one.job, str(one.submitted_us)) for one in answered]
+        return int(await self._answered(self._redis, retention_ms=retention_ms, jobs=jobs))
 
     async def open_replies(self) -> str:
         """Make or renew this gateway's reply stream; the id to read on from."""

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,15 +58,21 @@ def everything_from(connection: socket.socket) -> bytes:
 
 @contextmanager
 def running_gateway(
-    redis_url: str, *, inherit_socket: bool = True, log_level: str = "debug", **settings: object
+    redis_url: str,
+    *,
+    inherit_socket: bool = True,
+    log_level: str = "debug",
+    shared: Mapping[str, object] | None = None,
+    **settings: object,
 ) -> Iterator[GatewayProcess]:
-    """A gateway of the stand-in model; ``settings`` by the tails of their names."""
+    """A gateway of the stand-in model; its ``settings``, and ``shared`` ones, by their tails."""
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         tempfile.TemporaryDirectory() as folder,
     ):
         host, port = listener.getsockname()
         own = {f"PENSTOCK_GATEWAY_{name}".upper(): str(value) for name, value in settings.items()}
+        own |= {f"PENSTOCK_{name}".upper(): str(value) for name, value in (shared or {}).items()}
         environ = {
             **{name: v for name, v in os.environ.items() if not name.startswith("PENSTOCK_")},
             "PENSTOCK_REDIS_URL": redis_url,

@@ -19,8 +19,14 @@ from services.local.embedded_redis import (
     find_server,
     version_of,
 )
+from services.local.memory import usable_memory_bytes
 from services.local.supervisor import Supervisor
+from shared.errors import Overloaded
+from shared.queue.connection import connect
+from shared.queue.jobs import Queued, Submitted
 from shared.settings import SettingsRefused
+from tests.builders import chunk, job, settlement
+from tests.queue.bench import Bench
 
 WHEEL = Path(sys.executable).parent / "redis-server"
 OTHER = shutil.which("redis-server", path="/usr/bin:/usr/local/bin")
@@ -71,6 +77,7 @@ async def test_it_promises_what_the_operations_page_says(tmp_path: Path) -> None
     assert promised["appendonly"] == "yes"
     assert promised["appendfsync"] == "everysec"
     assert promised["maxmemory-policy"] == "noeviction"
+    assert promised["maxmemory"] == str(usable_memory_bytes() // 4)
     assert promised["save"] == ""
     assert promised["port"] == "0"
 
@@ -89,6 +96,39 @@ async def test_a_killed_redis_comes_back_with_its_data(tmp_path: Path) -> None:
                 assert client.info("server")["process_id"] != killed
                 assert client.get("job") == "done"
     assert supervisor.status == 0
+
+
+async def test_at_its_memory_limit_new_jobs_are_refused_and_those_accepted_go_on(
+    tmp_path: Path,
+) -> None:
+    """As tests/queue/test_maxmemory.py has it, of the server and the limit that are embedded."""
+    limit_bytes = 16 * 1024 * 1024
+    with embedded_redis(tmp_path, None, max_memory_bytes=limit_bytes) as embedded:
+        async with running(embedded):
+            redis = connect(embedded.url)
+            bench = Bench(redis)
+            await bench.open()
+            refused = await until_one_is_refused(bench)
+
+            worker = bench.worker("w")
+            begun = (await worker.begin(await bench.receive(worker, count=1))).begun
+            settled = await worker.settle([settlement(one) for one in begun])
+            info = await redis.info("memory")
+            await redis.aclose()
+
+    assert isinstance(refused, Overloaded)
+    assert set(settled) == {"settled"}
+    assert info["maxmemory"] == limit_bytes
+    assert info["used_memory"] < 1.1 * limit_bytes
+
+
+async def until_one_is_refused(bench: Bench) -> Submitted:
+    """Submit until the memory is full; what the last one was told."""
+    large = b"x" * 200_000
+    while True:
+        (answer,) = await bench.jobs.submit([job(chunk(payload=large))], watch=False)
+        if not isinstance(answer, Queued):
+            return answer
 
 
 def test_two_runs_over_one_folder_are_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from shared import keys
 from shared.contract import Lane, State
 from shared.errors import Overloaded
 from shared.queue.connection import connect
+from shared.queue.jobs import Acceptance
 from tests.builders import chunk, job, settlement
 from tests.conftest import StartRedis
 from tests.queue.bench import Bench
@@ -49,7 +50,7 @@ async def test_at_maxmemory_submit_is_refused_and_nothing_is_written(
 
 
 async def test_at_maxmemory_everything_that_ends_work_goes_on(start_redis: StartRedis) -> None:
-    """Invariant 6: settle, begin, renew, reclaim, hand back, cancel, watch, drop, trim."""
+    """Invariant 6: settle, begin, renew, reclaim, hand back, cancel, watch, drop, shorten, trim."""
     async with Full(start_redis) as bench:
         settled, canceled, expired, lapsed = (job(deadline_ms=60_000) for _ in range(4))
         after = await bench.jobs.open_replies()
@@ -72,6 +73,8 @@ async def test_at_maxmemory_everything_that_ends_work_goes_on(start_redis: Start
         await other.begin(taken)
         await other.heartbeat(tokens_per_s=1)
         await other.trim()
+        answered = Acceptance(canceled.id, (await bench.record(canceled.id)).submitted_us)
+        assert await bench.jobs.shorten([answered], retention_ms=60_000) == 1
         await bench.jobs.drop(settled.id)
         ended = [reply.job for reply in await bench.jobs.replies(after)]
         assert ended == [settled.id, canceled.id, expired.id]
