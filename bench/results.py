@@ -12,6 +12,7 @@ import msgspec
 
 from bench.plan import Measured, Plan
 from services.local.embedded_redis import find_server, version_of
+from shared.cores import usable_cores
 
 KEPT: Final = Path(__file__).parent / "results"
 
@@ -51,7 +52,7 @@ def machine() -> dict[str, Any]:
     """Where it was measured, with which versions, and how busy the machine was before."""
     return {
         "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "python": platform.python_version(),
         "redis_server": version_of(find_server(None)),
         "packages": {package: version(package) for package in _PACKAGES},

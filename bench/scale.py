@@ -6,7 +6,6 @@ against one show whether the queue is in the way. Brief ones, behind one gateway
 ask for more than the cores can carry: what ends the growth then is named, with its rate.
 """
 
-import os
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,12 +15,13 @@ from bench.cluster import cluster
 from bench.load import figures, run_load
 from bench.plan import Figures, Measured, Plan, medians
 from bench.table import table
+from shared.cores import usable_cores
 
 LEAST_OF_LINEAR: Final = 0.95
 FULL: Final = 0.9
 """Of the devices' time, of a core or of all cores: from here on it counts as used up."""
 
-_CORES: Final = os.cpu_count() or 1
+_CORES: Final = usable_cores()
 _CARRIED_PER_S: Final = 2_500 * _CORES
 """Requests that the cores carry, more or less: how many to send."""
 

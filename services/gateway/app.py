@@ -54,6 +54,7 @@ from services.preprocess.pool import PreprocessPool
 from shared.catalogue import Catalogue
 from shared.clock import RedisClock
 from shared.contract import GatewayId
+from shared.cores import usable_cores
 from shared.errors import QueueUnavailable
 from shared.queue.connection import connect
 from shared.queue.jobs import JobQueue, SubmitPolicy
@@ -63,6 +64,8 @@ from shared.repository import Repository, open_repository
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 VERSION: Final = "0.1.0"
+_TOKENIZING: Final = 2
+"""Threads, unless a setting says otherwise."""
 _LARGEST_WISH_BYTES: Final = 64 * 1024
 
 
@@ -81,7 +84,7 @@ class Gateway:
         self._server = server
         self._redis = connect(settings.shared.redis_url.get_secret_value())
         self._queue = JobQueue(self._redis, gateway=name, policy=_submit_policy(settings))
-        self._pool = PreprocessPool(settings.preprocess_threads)
+        self._pool = PreprocessPool(settings.preprocess_threads or min(_TOKENIZING, usable_cores()))
         self._metrics = Metrics(version=VERSION)
         self._clock, self._pending = RedisClock(), Pending()
         silent_after_s = settings.shared.lease_ms / 1e3

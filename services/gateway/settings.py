@@ -72,7 +72,12 @@ class GatewaySettings(FrozenSettings, env_prefix="PENSTOCK_GATEWAY_"):
         description="an interactive request of several chunks that takes the predictors longer "
         "than this gives way to smaller ones",
     )
-    preprocess_threads: int = Field(2, ge=1, le=256, description="threads that tokenize")
+    preprocess_threads: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="threads that tokenize; 0 = two, or one where this process may use one core",
+    )
     drain_grace_ms: int = Field(
         30_000, ge=0, description="how long open requests may go on after SIGTERM"
     )

@@ -28,6 +28,7 @@ from services.local.settings import LocalSettings
 from services.local.supervisor import run
 from services.predictor.settings import PredictorSettings
 from services.preprocess.settings import PreprocessSettings
+from shared.cores import usable_cores
 from shared.errors import ServiceError
 from shared.repository import ModelRefused, ModelSpec, open_repository
 from shared.settings import SettingsRefused, load, refuse
@@ -89,9 +90,7 @@ def start(
         parts = [
             *gateway_parts(local.gateways, gateway, listener=listener, environ=environ),
             *preprocess_parts(workers, preprocess, environ=environ),
-            *predictor_parts(
-                local.predictors, predictor, cores=os.cpu_count() or 1, environ=environ
-            ),
+            *predictor_parts(local.predictors, predictor, cores=usable_cores(), environ=environ),
         ]
         queue = describe(redis) if redis else local.shared.redis_address
         greeting = welcome(
