@@ -24,6 +24,7 @@ from services.local.embedded_redis import embedded_redis
 from services.local.keeper import Probe
 from services.local.parts import address_of, claim, free_ports
 from services.local.probes import readyz
+from shared.cores import usable_cores
 
 COUNTED: Final = {
     "penstock_rows_total": "rows",
@@ -90,7 +91,7 @@ class Cluster:
 
     def start_predictors(self, count: int) -> None:
         """Each with its share of the cores, all of them starting at once."""
-        threads = max(1, (os.cpu_count() or 1) // max(count, 1))
+        threads = usable_cores() // count or 1 if count > 1 else 0  # as make run has it
         ports = free_ports(count)
         for number, port in enumerate(ports, start=1):
             own = {"PENSTOCK_OPS_PORT": str(port), "PENSTOCK_PREDICTOR_THREADS": str(threads)}

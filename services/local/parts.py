@@ -70,8 +70,11 @@ def gateway_parts(
 def predictor_parts(
     count: int, settings: PredictorSettings, *, cores: int, environ: Mapping[str, str]
 ) -> list[Part]:
-    """Predictors, each with an ops port of its own and its share of the cores."""
-    threads = settings.threads or max(1, cores // count)
+    """Predictors, each with an ops port of its own.
+
+    Several share the cores; one by itself finds out how many of them it had best use.
+    """
+    threads = settings.threads or (max(1, cores // count) if count > 1 else 0)
     first_port = settings.shared.ops_port
     ports = [first_port + i for i in range(count)] if first_port else free_ports(count)
     return [

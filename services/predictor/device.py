@@ -12,6 +12,7 @@ from services.predictor.cost import CostModel, Extent
 from services.predictor.device_thread import Seat
 from services.predictor.metrics import Metrics
 from services.predictor.rows import Row
+from services.predictor.threads import compute_with
 from shared.contract import Outcome
 
 _SMOOTHING: Final = 0.05
@@ -42,8 +43,17 @@ class Totals:
 class Device:
     """Runs forwards one at a time on the device's thread; the event loop never waits for one."""
 
-    def __init__(self, backend: Backend, *, seat: Seat, cost: CostModel, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        seat: Seat,
+        cost: CostModel,
+        metrics: Metrics,
+        torch_threads: int | None = None,
+    ) -> None:
         self._backend = backend
+        self._torch_threads = torch_threads
         self._metrics = metrics
         self._seat = seat
         self._started_at: float | None = None
@@ -87,6 +97,8 @@ class Device:
         return computed
 
     def _timed(self, prepared: Any, expected_s: float) -> Computed:
+        if self._torch_threads:
+            compute_with(self._torch_threads)
         self._expected_s = expected_s
         self._started_at = started_at = monotonic()
         try:

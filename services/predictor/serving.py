@@ -24,9 +24,11 @@ from services.predictor.device_thread import Seat
 from services.predictor.metrics import Families, Metrics
 from services.predictor.publish import Publisher
 from services.predictor.settings import PredictorSettings
+from services.predictor.threads import compute_with, counts_to_try, fastest
 from services.predictor.warm_up import warmed_up
 from services.predictor.worker import Worker
 from shared.contract import EntryId, Figures
+from shared.cores import usable_cores
 from shared.errors import QueueUnavailable
 from shared.model_spec import ModelSpec
 from shared.queue.company import Company
@@ -40,6 +42,8 @@ _HEARTBEAT_S: Final = 1.0
 """Or a third of the lease: a worker unheard of for a lease gets no share of the queue."""
 _LEAVE_S: Final = 2.0
 _NO_BUDGET: Final = 1 << 62
+_QUICK_LOAD_S: Final = 0.2
+"""ONNX Runtime keeps its number of threads: to compare some, a model is loaded for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ class Loaded:
     spec: ModelSpec
     backend: Backend
     cost: CostModel
+    torch_threads: int | None
+    """Of the CPU, with which it computes; None where its backend keeps its own number."""
 
 
 def load(spec: ModelSpec, settings: PredictorSettings) -> Loaded:
@@ -57,13 +63,10 @@ def load(spec: ModelSpec, settings: PredictorSettings) -> Loaded:
     Raises:
         UnknownBackend: it cannot be served here
     """
-    backend = load_backend(
-        spec,
-        device=settings.device,
-        dtype=settings.dtype,
-        threads=settings.threads,
-        pack=settings.pack,
-    )
+    threads, backend = _with_threads(spec, settings)
+    torch_threads = threads if spec.backend == "torch" else None
+    if torch_threads:
+        compute_with(torch_threads)
     cost = warmed_up(
         backend,
         max_forward_s=settings.max_forward_ms / 1e3,
@@ -73,11 +76,40 @@ def load(spec: ModelSpec, settings: PredictorSettings) -> Loaded:
         "model loaded",
         model=str(spec.key),
         device=backend.device,
+        threads=threads,
         packed=backend.packs and not backend.fixed,
         forward_ms=round(cost.fixed_s * 1e3, 2),
         token_us=round(cost.s_per_token * 1e6, 1),
     )
-    return Loaded(spec, backend, cost)
+    return Loaded(spec, backend, cost, torch_threads)
+
+
+def _with_threads(spec: ModelSpec, settings: PredictorSettings) -> tuple[int, Backend]:
+    """The backend, and how many threads it computes with: as told or, on a CPU, the fastest."""
+
+    def loaded(threads: int) -> Backend:
+        return load_backend(
+            spec,
+            device=settings.device,
+            dtype=settings.dtype,
+            threads=threads,
+            pack=settings.pack,
+        )
+
+    cores = settings.threads or usable_cores()
+    began_at = monotonic()
+    backend = loaded(cores)
+    quick = monotonic() - began_at < _QUICK_LOAD_S
+    counts = counts_to_try(cores)
+    if settings.threads or len(counts) == 1 or backend.device != "cpu":
+        return cores, backend
+    if spec.backend == "torch":  # one and the same computes with any number
+        return fastest(dict.fromkeys(counts, backend)), backend
+    if spec.backend != "onnx" or not quick:
+        return cores, backend
+    candidates = {threads: loaded(threads) for threads in counts[:-1]} | {cores: backend}
+    threads = fastest(candidates)
+    return threads, candidates[threads]
 
 
 class Serving:
@@ -102,7 +134,13 @@ class Serving:
         self._families = families
         metrics = Metrics(self.model, families)
         self.patience = patience = Patience(went_away=metrics.broker_reconnects.inc)
-        self._device = Device(loaded.backend, seat=seat, cost=loaded.cost, metrics=metrics)
+        self._device = Device(
+            loaded.backend,
+            seat=seat,
+            cost=loaded.cost,
+            metrics=metrics,
+            torch_threads=loaded.torch_threads,
+        )
         batcher = Batcher(_batch_policy(settings, loaded.backend), loaded.cost)
         self._leases = leases = Leases(queue, patience, forget=batcher.discard)
         self._consumer = Consumer(

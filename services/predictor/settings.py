@@ -32,7 +32,11 @@ class PredictorSettings(FrozenSettings, env_prefix="PENSTOCK_PREDICTOR_"):
         "exact",
     )
     threads: int = Field(
-        0, ge=0, le=1_024, description="CPU threads of a forward pass, 0 = as many as cores"
+        0,
+        ge=0,
+        le=1_024,
+        description="CPU threads of a forward pass; 0 = one, half of the cores or all that this "
+        "process may use: what is fastest, measured when a model is loaded",
     )
     pack: bool = Field(
         True, description="compute no padding, where the model and its device can do without"

@@ -31,7 +31,7 @@ def warmed_up(backend: Backend, *, max_forward_s: float, token_budget: int) -> C
         if measured and extent.tokens > token_budget:
             continue
         try:
-            best_s = min(_seconds(backend, [row] * count) for _ in range(_REPEATS))
+            best_s = min(forward_s(backend, [row] * count) for _ in range(_REPEATS))
         except OutOfMemory:
             if not measured:
                 raise
@@ -43,7 +43,8 @@ def warmed_up(backend: Backend, *, max_forward_s: float, token_budget: int) -> C
     return cost
 
 
-def _seconds(backend: Backend, rows: list[Row]) -> float:
+def forward_s(backend: Backend, rows: list[Row]) -> float:
+    """Seconds of one forward of rows that are not made ready yet."""
     prepared = backend.prepare(rows)
     started_at = perf_counter()
     backend.forward(prepared)

@@ -35,6 +35,12 @@ def test_predictors_have_an_ops_port_each_and_share_the_cores() -> None:
     assert {part.environ["PENSTOCK_PREDICTOR_THREADS"] for part in parts} == {"2"}
 
 
+def test_one_predictor_finds_out_how_many_cores_it_had_best_use() -> None:
+    (part,) = predictor_parts(1, PredictorSettings(), cores=8, environ={})
+
+    assert part.environ["PENSTOCK_PREDICTOR_THREADS"] == "0"
+
+
 def test_ops_ports_and_threads_that_were_asked_for_are_kept() -> None:
     settings = PredictorSettings(shared=SharedSettings(ops_port=9_100), threads=5)
 
