@@ -12,9 +12,9 @@ ask() { # what it is, then curl's words
 }
 json='Content-Type: application/json'
 
-ask 'a text' "$address/predict" -H "$json" -d '{"inputs": "정말 재미있는 영화예요"}'
-ask 'a text to another model' "$address/models/clinc-intents/predict" -H "$json" -d '{
+ask 'a text, the three likeliest labels' "$address/predict" -H "$json" -d '{
   "inputs": "book me a flight to Seattle on Friday", "parameters": {"top_k": 3}}'
+ask 'a text to another model' "$address/models/nsmc-sentiment/predict" -H "$json" -d '{"inputs": "정말 재미있는 영화예요"}'
 ask 'a picture, as a form' "$address/models/mnist-digits/predict" -F image=@models/mnist-digits/sample.png
 ask 'a picture, as it is' "$address/models/mnist-digits/predict" \
   -H 'Content-Type: image/png' --data-binary @models/mnist-digits/sample.png
@@ -24,5 +24,5 @@ ask 'two rows, one of them by name, all scores' "$address/models/iris-svm/predic
              "petal length (cm)": 4.1, "petal width (cm)": 1.3}],
   "parameters": {"top_k": 3}}'
 ask 'a job of a picture' "$address/models/mnist-digits/jobs" -F image=@models/mnist-digits/sample.png
-ask 'the label alone, of the default model' "$address/predict/label" -H "$json" -d '{"inputs": "돈이 아깝다"}'
+ask 'the label alone, of the default model' "$address/predict/label" -H "$json" -d '{"inputs": "play some jazz"}'
 ask 'the sample of each' "$address/models/iris-svm/test"
