@@ -26,6 +26,12 @@ RUN touch README.md \
         -c constraints.txt '.[predictor,onnx]' \
     && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin penstock \
     && install -d -o penstock -g penstock /var/cache/huggingface
+# What a model.py of yours imports: pip's words. After ours, which no change of them installs again.
+ARG EXTRA_PACKAGES
+RUN if [ -n "$EXTRA_PACKAGES" ]; then \
+        pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore \
+            -c constraints.txt $EXTRA_PACKAGES; \
+    fi
 WORKDIR /app
 COPY --from=source /app ./
 RUN python -c "import services.predictor.app"

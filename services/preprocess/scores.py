@@ -1,6 +1,6 @@
 """Logits to the answer for one row: labels and scores.
 
-Pure Python: a row has few logits, and the gateway carries no numpy. Knows what the model
+Pure Python: a row has few logits, and a gateway is smaller without NumPy. Knows what the model
 answered and how it is read; nothing of inputs, HTTP or JSON.
 """
 

@@ -3,6 +3,8 @@
 import json
 import re
 import stat
+import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any, Final
 
@@ -212,6 +214,57 @@ def test_an_image_has_only_the_rooms_that_its_service_may_enter(
     copied = re.findall(r"^COPY services/(\w+) ", dockerfile(service), re.MULTILINE)
 
     assert set(copied) == rooms
+
+
+@pytest.mark.parametrize(
+    ("service", "image", "setting"),
+    [
+        ("gateway", "gateway", "GATEWAY_PACKAGES"),
+        ("preprocess", "gateway", "GATEWAY_PACKAGES"),
+        ("predictor", "predictor", "PREDICTOR_PACKAGES"),
+    ],
+)
+def test_packages_of_ones_own_reach_the_image(
+    services: dict[str, Any], service: str, image: str, setting: str
+) -> None:
+    build = services[service]["build"]
+
+    assert build["dockerfile"] == f"compose/{image}.Dockerfile"
+    assert build["args"] == {
+        "PIP_EXTRA_INDEX_URL": "${PIP_EXTRA_INDEX_URL:-}",
+        "EXTRA_PACKAGES": f"${{{setting}:-}}",
+    }
+    assert setting in (FOLDER / "compose.yaml").read_text().partition("name: penstock")[0]
+
+
+@pytest.mark.parametrize("image", IMAGES)
+@pytest.mark.parametrize(
+    ("packages", "installed"),
+    [("", []), ("scipy>=1.14 my-words==2.0", ["scipy>=1.14", "my-words==2.0"])],
+)
+def test_an_image_installs_the_packages_that_it_is_told(
+    tmp_path: Path, image: str, packages: str, installed: list[str]
+) -> None:
+    """Its own line of shell, run with a pip that writes down what it is asked."""
+    (tmp_path / "pip").write_text('#!/bin/sh\nprintf "%s\\n" "$@" > "$0.asked"\n')
+    (tmp_path / "pip").chmod(0o755)
+    line = re.search(r"ARG EXTRA_PACKAGES\nRUN (.*?[^\\])\n", dockerfile(image), re.DOTALL)
+    assert line is not None
+    environ = {"PATH": f"{tmp_path}:/usr/bin:/bin", "EXTRA_PACKAGES": packages}
+
+    subprocess.run(["/bin/sh", "-e", "-c", line[1]], env=environ, check=True, timeout=10)
+
+    asked = tmp_path / "pip.asked"
+    words = asked.read_text().splitlines() if asked.exists() else []
+    assert words[words.index("constraints.txt") + 1 :] == installed if packages else words == []
+
+
+def test_a_gateway_that_is_told_nothing_carries_numpy_and_no_torch() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = [re.split(r"[<>=;~ ]", each)[0] for each in project["dependencies"]]
+
+    assert "numpy" in names
+    assert not {"torch", "transformers", "onnxruntime"} & set(names)
 
 
 def test_the_gpu_overlay_changes_the_predictor_alone() -> None:
