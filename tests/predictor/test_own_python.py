@@ -10,15 +10,14 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from services.predictor.backends.base import Backend, UnknownBackend
-from services.predictor.backends.load import load_backend
-from services.predictor.rows import Row, row_of
+from services.predictor.backends.base import UnknownBackend
+from services.predictor.rows import row_of
 from services.preprocess.codecs import open_codec
 from services.preprocess.encoded import Encoded
-from shared.contract import Success
 from shared.errors import PredictionFailed
 from shared.model_folder import open_model
 from shared.model_spec import ModelRefused, ModelSpec
+from tests.own_python import loaded, served
 
 LOAD = "def load(folder, device):\n    {}\n"
 ENCODE = "def encode(given):\n    return {}\n"
@@ -47,29 +46,11 @@ def spec_of(
     return open_model(folder / "own", weights=True).default
 
 
-def loaded(spec: ModelSpec) -> Backend:
-    return load_backend(spec, device="cpu", dtype="auto", threads=1, pack=True)
-
-
 def refusal(folder: Path, **parts: Any) -> str:
     with capture_logs(), pytest.raises((UnknownBackend, ModelRefused)) as refused:
         loaded(spec_of(folder, **parts))
     assert "\n" not in str(refused.value)
     return str(refused.value)
-
-
-def served(spec: ModelSpec, *inputs: Any) -> list[Any]:
-    """From encode through one batch to decode, as the processes do it."""
-    codec, backend = open_codec(spec), loaded(spec)
-    rows: list[Row] = []
-    for encoded in codec.encode(inputs, truncate=False):
-        assert isinstance(encoded, Encoded), encoded
-        rows.append(row_of(encoded.columns))
-    answers = []
-    for outcome in backend.forward(backend.prepare(rows)):
-        assert isinstance(outcome, Success)
-        answers.append(codec.decode(outcome, top_k=1))
-    return answers
 
 
 @pytest.mark.parametrize("given", ["text", "", None, {"a": [None, 1.5]}, [1, [2]], True, 7, ["a"]])
