@@ -78,7 +78,7 @@ def _with_a_sample(codec: ImageCodec, spec: ModelSpec) -> ImageCodec:
         why, _, _ = row.detail.partition(": ")
         raise ModelRefused(
             f'{spec.file}: sample = "{read_model_config(spec.file).sample}": {why}: put a small '
-            "PNG or JPEG into the model's folder and write its name"
+            "PNG, JPEG or WebP into the model's folder and write its name"
         )
     return codec
 

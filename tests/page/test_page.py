@@ -222,7 +222,7 @@ def test_a_file_that_is_no_picture_is_refused_in_words(
     tab.wait("document.querySelector('.problem')")
 
     assert tab.text(".problem strong") == "The request cannot be served as it stands"
-    assert "no PNG" in tab.text(".problem p")
+    assert "broken or incomplete" in tab.text(".problem p")
 
     tab.choose_file(SEVEN, "input[type=file]")
     assert predicted(tab)[0] == "7"
