@@ -1,28 +1,28 @@
 """What a request's body says, in whichever media type: JSON, a picture, a form with pictures.
 
-Knows forms and fields; what the inputs must look like is the model's codec's to say.
+Knows media types and fields; what the inputs must look like is the model's codec's to say.
 """
 
-import asyncio
 import re
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
-from starlette.datastructures import FormData, Headers, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 
 from services.gateway.asgi import JSON, BodyLimits, Call
+from services.gateway.http.forms import FORM, Part, read_parts
 from services.gateway.large_work import LARGE_BYTES, LargeWork
 from services.gateway.schemas import PredictBody
+from services.preprocess.picture import looks_like_picture
 from shared.errors import InvalidRequest, MalformedBody, UnsupportedMediaType
 
 T = TypeVar("T")
 
-PICTURES: Final = (b"image/png", b"image/jpeg")
-FORM: Final = b"multipart/form-data"
+PICTURES: Final = (b"image/png", b"image/jpeg", b"image/webp", b"application/octet-stream")
+"""What a file is called; which it is, its first bytes say."""
+_WRONG_NAMES: Final = (b"image/jpg", b"image/pjpeg", b"image/x-png")
 PART: Final = "image"
 """The name of a picture in a form."""
 
@@ -30,7 +30,7 @@ _PARAMETERS: Final = ("top_k", "truncate")
 FIELDS: Final = ("model", "version", "deadline_ms", "lane", *_PARAMETERS)
 """What a form may have besides files."""
 _LONGEST_FIELD_BYTES: Final = 1_024
-_PIECE_BYTES: Final = 256 * 1024
+_NAMES: Final = b", ".join(PICTURES).decode()
 _GZIP: Final = b"\x1f\x8b"
 _HALF_PAIR: Final = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
@@ -49,7 +49,7 @@ class Body(msgspec.Struct, frozen=True):
     fields: PredictBody
     files: tuple[bytes, ...] = ()
     size_bytes: int = 0
-    """Of its JSON."""
+    """Of the whole of it."""
 
 
 async def read_body(
@@ -64,16 +64,17 @@ async def read_body(
     if declared is None or declared == JSON:
         return await _read_fields(await call.body(limits), large_work)
     media = declared.partition(b";")[0].strip().lower()
-    if media in PICTURES:
-        return Body(PredictBody(), (await call.body(limits),))
+    if media in PICTURES or media in _WRONG_NAMES:
+        raw = await call.body(limits)
+        return Body(PredictBody(), (raw,), size_bytes=len(raw))
     if media == FORM:
         return await _read_form(await call.body(limits), declared, max_inputs=max_inputs)
     if media == JSON or (media.startswith(b"application/") and media.endswith(b"+json")):
         return await _read_fields(await call.body(limits), large_work)
     raise UnsupportedMediaType(
         f"body is {declared[:64].decode('latin-1')!r}, this route reads application/json, and for "
-        "models of pictures image/png, image/jpeg and multipart/form-data: say in Content-Type "
-        "which of them it is"
+        f"models of pictures {_NAMES} and multipart/form-data: say in Content-Type which of them "
+        "it is"
     )
 
 
@@ -143,48 +144,40 @@ def _half_pair(why: Exception, raw: bytes) -> re.Match[bytes] | None:
     return _HALF_PAIR.search(raw, max(stopped - _PAIR_BYTES, 0), stopped + _PAIR_BYTES)
 
 
-class _InMemory(MultiPartParser):
-    """Files stay in memory: the body is there already, and its size was bounded."""
-
-    spool_max_size = 1 << 40
-
-
 async def _read_form(raw: bytes, content_type: bytes, *, max_inputs: int) -> Body:
-    async def whole() -> AsyncGenerator[bytes, None]:
-        for start in range(0, len(raw), _PIECE_BYTES):
-            yield raw[start : start + _PIECE_BYTES]
-            await asyncio.sleep(0)  # the loop has others to serve
-
-    parser = _InMemory(
-        Headers({"content-type": content_type.decode("latin-1")}),
-        whole(),
-        max_files=max_inputs,
-        max_fields=len(FIELDS),
-        max_part_size=_LONGEST_FIELD_BYTES,
-    )
-    try:
-        form = await parser.parse()
-    except (MultiPartException, KeyError, ValueError) as exc:
-        raise MalformedBody(f"body of {len(raw)} bytes is no multipart/form-data: {exc}") from None
-    files = [await one.read() for _, one in form.multi_items() if isinstance(one, UploadFile)]
-    if not files:
-        raise InvalidRequest(f"form has no picture: send one as a file, in a part named {PART}")
-    return Body(_fields(form), tuple(files))
-
-
-def _fields(form: FormData) -> PredictBody:
+    """Files are pictures, whatever their parts are called; so is what comes without a file name."""
     fields: dict[str, Any] = {}
-    for name, value in form.multi_items():
-        if isinstance(value, UploadFile):
-            known = name == PART
+    files: list[bytes] = []
+    for part in await read_parts(
+        raw, content_type, most_inputs=max_inputs, most_fields=len(FIELDS)
+    ):
+        if part.is_file or part.name == PART or looks_like_picture(part.content):
+            files.append(part.content)
+        elif part.name in FIELDS:
+            fields[part.name] = _text_of(part)
         else:
-            known = name in FIELDS
-            fields[name] = value
-        if not known:
             raise InvalidRequest(
-                f"form has a part named {name[:64]!r}: send files as {PART}, and with them "
+                f"form has a part named {part.name[:64]!r}: send files as {PART}, and with them "
                 f"{', '.join(FIELDS)} if you like"
             )
+    if not files:
+        raise InvalidRequest(f"form has no picture: send one as a file, in a part named {PART}")
+    return Body(_fields(fields), tuple(files), size_bytes=len(raw))
+
+
+def _text_of(part: Part) -> str:
+    if len(part.content) > _LONGEST_FIELD_BYTES:
+        raise InvalidRequest(
+            f"form has {len(part.content)} bytes in its part {part.name}, at most "
+            f"{_LONGEST_FIELD_BYTES} are taken: send a file with a file name"
+        )
+    try:
+        return part.content.decode()
+    except UnicodeDecodeError:
+        raise MalformedBody(f"form's part {part.name} is not UTF-8: send it in UTF-8") from None
+
+
+def _fields(fields: dict[str, Any]) -> PredictBody:
     parameters = {name: fields.pop(name) for name in _PARAMETERS if name in fields}
     try:
         return msgspec.convert(fields | {"parameters": parameters}, PredictBody, strict=False)

@@ -13,7 +13,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from services.gateway import schemas
-from services.gateway.bodies import FIELDS, FORM, PART, PICTURES
+from services.gateway.bodies import FIELDS, PART, PICTURES
+from services.gateway.http.forms import FORM
 from services.gateway.schemas import (
     JobRecord,
     LabelAnswer,
@@ -250,7 +251,10 @@ def _media(bodies: Bodies) -> Json:
     if ImageInput not in bodies.takes:
         return json
     file = {"type": "string", "format": "binary"}
-    files = {"description": "the pictures", **_list_of(file, bodies.max_inputs)}
+    files = {
+        "description": "the pictures; other names do, too",
+        **_list_of(file, bodies.max_inputs),
+    }
     _, known = msgspec.json.schema_components((PredictBody,))
     fields = known["PredictBody"]["properties"] | known["Parameters"]["properties"]
     parts = {PART: files, **{name: fields[name] for name in FIELDS}}

@@ -65,6 +65,36 @@ def test_a_picture_comes_as_a_file_in_a_form_or_in_base64(client: httpx.Client) 
     assert len(form.json()["outputs"][0]["top"]) == 3
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param({"files": {"file": SEVEN}}, id="another name"),
+        pytest.param({"files": {"image": (None, SEVEN)}}, id="no file name"),
+        pytest.param({"files": {"upload": (None, SEVEN)}}, id="neither"),
+        pytest.param({"files": {"x": ("", SEVEN, "text/plain")}}, id="an empty file name"),
+        *[
+            pytest.param({"content": SEVEN, "headers": {"Content-Type": media}}, id=media)
+            for media in ("image/jpg", "image/webp", "application/octet-stream", "image/png; q=1")
+        ],
+    ],
+)
+def test_a_picture_is_read_whatever_its_clients_call_it(
+    client: httpx.Client, sent: dict[str, Any]
+) -> None:
+    assert labels(client.post(DIGITS, **sent)) == ["7"]
+
+
+def test_a_picture_is_read_in_every_format(client: httpx.Client) -> None:
+    picture = Image.open(io.BytesIO(SEVEN)).resize((280, 280))
+    for kind, options in (("JPEG", {"quality": 90}), ("WEBP", {"quality": 90}), ("PNG", {})):
+        written = io.BytesIO()
+        picture.save(written, kind, **options)
+        text = base64.urlsafe_b64encode(written.getvalue()).decode().rstrip("=")
+
+        assert labels(client.post(DIGITS, files={"image": written.getvalue()})) == ["7"], kind
+        assert labels(client.post(DIGITS, json={"inputs": text})) == ["7"], kind
+
+
 def test_several_pictures_in_one_request(client: httpx.Client) -> None:
     form = client.post(DIGITS, files=[("image", SEVEN), ("image", b"none"), ("image", SEVEN)])
     json = client.post(DIGITS, json={"inputs": [in_base64(SEVEN), "bm9uZQ==", in_base64(SEVEN)]})
@@ -169,7 +199,13 @@ def test_all_kinds_at_once_come_back_to_whom_they_belong(client: httpx.Client) -
     [
         (DIGITS, {"content": SEVEN[:10], "headers": {"Content-Type": "image/png"}}, 422, "broken"),
         (DIGITS, {"files": {"image": b""}}, 422, "picture of 0 bytes"),
-        (DIGITS, {"files": {"photo": SEVEN}}, 422, "a part named 'photo'"),
+        (DIGITS, {"files": {"photo": (None, b"no file")}}, 422, "a part named 'photo'"),
+        (
+            DIGITS,
+            {"files": {"model": (None, b"x" * 1_025)}},
+            422,
+            "has 1025 bytes in its part model",
+        ),
         (DIGITS, {"files": {"image": SEVEN}, "data": {"top_k": "many"}}, 422, "top_k"),
         (DIGITS, {"files": {"image": SEVEN}, "data": {"size": "1"}}, 422, "a part named 'size'"),
         (DIGITS, {"json": {"inputs": "no base64"}}, 422, "is not base64"),
@@ -208,7 +244,8 @@ def test_the_document_describes_every_kind(client: httpx.Client) -> None:
     document = client.get("/openapi.json").json()
 
     body = document["paths"]["/predict"]["post"]["requestBody"]["content"]
-    assert set(body) == {"application/json", "image/png", "image/jpeg", "multipart/form-data"}
+    pictures = {"image/png", "image/jpeg", "image/webp", "application/octet-stream"}
+    assert set(body) == {"application/json", "multipart/form-data"} | pictures
     forms = document["components"]["schemas"]["PredictBody"]["properties"]["inputs"]["anyOf"]
     assert {form["type"] for form in forms} == {"string", "array", "object"}
 

@@ -200,6 +200,7 @@ def test_base64_is_read_however_it_is_written(text: str) -> None:
         ("größe", "is not base64 .character 2 is not ASCII"),
         ("aGVsbG8=aGVsbG8=", "is not base64"),
         ("aGVsb", "is not base64"),
+        ("aGVs bG8=", "is not base64"),
         ("data:image/png,plain", "is not base64|no PNG, JPEG or WebP"),
     ],
 )

@@ -95,8 +95,8 @@ def _input(spec: ModelSpec) -> str:
             return "a text, or a list of texts"
         case ImageInput(width=width, height=height, color=color):
             return (
-                f"a PNG, JPEG or WebP picture, scaled to {width} x {height} ({color}): in base64, or a "
-                "list of them; or the file itself as the body or in multipart/form-data"
+                f"a PNG, JPEG or WebP picture, scaled to {width} x {height} ({color}): in base64, "
+                "or a list of them; or the file itself as the body or in multipart/form-data"
             )
         case TableInput(missing=missing):
             null = "; null where a value is missing" if missing else ""
