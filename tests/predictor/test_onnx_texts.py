@@ -9,6 +9,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto as P
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
 
 from services.predictor.backends.load import load_backend
 from services.predictor.collate import made_up
@@ -231,6 +235,45 @@ def test_texts_that_padding_changes_are_computed_alone(tmp_path: Path) -> None:
     np.testing.assert_allclose(answered, right(graph, *ROWS), atol=1e-6)
 
 
+def reads_the_end() -> onnx.ModelProto:
+    """As BART: the answer is read off the token that ends a text; without one there is none."""
+    return model(
+        [
+            node("Equal", "input_ids end", "ends"),
+            node("NonZero", "ends", "found"),
+            node("Gather", "found one", "places", axis=0),
+            node("Shape", "input_ids", "rows", start=0, end=1),
+            node("Concat", "rows one_", "each", axis=0),
+            node("Reshape", "places each", "column"),
+            node("Cast", "column", "numbers", to=P.FLOAT),
+            node("MatMul", "numbers head", "logits"),
+        ],
+        [port("input_ids", P.INT64, None, None)],
+        [port("logits", P.FLOAT, None, 3)],
+        [
+            weights(1, 3, name="head"),
+            onnx.numpy_helper.from_array(np.array(2), "end"),
+            onnx.numpy_helper.from_array(np.array(1), "one"),
+            onnx.numpy_helper.from_array(np.array([1]), "one_"),
+        ],
+    )
+
+
+def test_it_is_tried_with_the_sample_as_a_text_begins_and_ends(tmp_path: Path) -> None:
+    folder = put(tmp_path / "m", reads_the_end(), 'sample = "one two three"')
+    assert "does not compute the input that it was tried with" in refused(folder)
+
+    tokenizer: Any = Tokenizer(WordLevel({"?": 1, "</s>": 2, "one": 3, "two": 4}, unk_token="?"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)])
+    tokenizer.save(str(folder / "1" / "tokenizer.json"))
+    backend = loaded(folder)
+
+    answered = [raw(one) for one in backend.forward(backend.prepare(rows((3, 2), (3, 4, 2))))]
+    np.testing.assert_allclose(answered, right(reads_the_end(), (3, 2), (3, 4, 2)), atol=1e-6)
+    assert not backend.packs, "texts of different lengths go together"
+
+
 @pytest.mark.parametrize("problem", ["single_label_classification", "multi_label_classification"])
 def test_probabilities_are_called_so_on_their_way_to_the_gateway(
     tmp_path: Path, problem: str
@@ -317,6 +360,15 @@ class TestFiles:
         answered = scores(put(folder, None, 'onnx = {file = "a.onnx"}'), *ROWS)
 
         np.testing.assert_allclose(answered, right(classifier(), *ROWS), atol=1e-6)
+
+    def test_int8_is_not_served_from_a_float32_graph_without_a_word(self, tmp_path: Path) -> None:
+        folder = put(tmp_path / "m", classifier())
+
+        said = refused(folder, dtype="int8")
+
+        assert "holds no model.int8.onnx, which PENSTOCK_PREDICTOR_DTYPE=int8 asks for" in said
+        assert f'the other one is meant: onnx = {{file = "model.onnx"}} in {folder}' in said
+        assert loaded(put(folder, None, 'onnx = {file = "model.onnx"}'), "int8").packs is False
 
     def test_it_may_lie_in_a_folder_of_its_own(self, tmp_path: Path) -> None:
         folder = put(

@@ -55,10 +55,10 @@ class OnnxRows:
 
     def _try_out(self, signature: Signature, spec: ModelSpec) -> bool:
         """Whether rows can be computed together."""
-        rows = _unlike(self._shape, spec)
-        alone = each_alone(self._compute, rows, signature, spec)
-        check_scoring(self._scores, alone, signature, spec)
-        return not signature.one_row and computes_together(self._compute, rows, alone)
+        sample, other = _unlike(self._shape, spec)
+        tried = each_alone(self._compute, sample, [other], signature, spec)
+        check_scoring(self._scores, tried, signature, spec)
+        return not signature.one_row and computes_together(self._compute, tried, exact=True)
 
     def _compute(self, rows: Sequence[Row]) -> NDArray[Any]:
         feeds = self._feed.feeds(self._shape.gather(rows))
@@ -107,10 +107,10 @@ def _feed(signature: Signature, spec: ModelSpec) -> TableFeed | PictureFeed:
     return TableFeed(signature, spec)
 
 
-def _unlike(shape: FixedShape, spec: ModelSpec) -> list[Row]:
+def _unlike(shape: FixedShape, spec: ModelSpec) -> tuple[Row, Row]:
     """Two rows that differ: the sample's and zeros, or two pictures of noise."""
     (name, one), *_ = shape.made_up().tensors.items()
     if isinstance(spec.takes, ImageInput):
-        draw = np.random.default_rng(_SEED)
-        return [Row({name: draw.integers(0, 256, one.shape, np.uint8)}) for _ in range(2)]
-    return [Row({name: one}), Row({name: np.zeros_like(one)})]
+        noise = np.random.default_rng(_SEED).integers(0, 256, (2, *one.shape), np.uint8)
+        return Row({name: noise[0]}), Row({name: noise[1]})
+    return Row({name: one}), Row({name: np.zeros_like(one)})

@@ -7,22 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from services.predictor.backends.base import UnknownBackend
 from services.predictor.backends.logits import outcomes_of
+from services.predictor.backends.onnx_sample import SampleTexts
 from services.predictor.backends.onnx_scores import scores_of
 from services.predictor.backends.onnx_session import Feeds, Graph, graph_file
 from services.predictor.backends.onnx_tokens import TextFeed
 from services.predictor.backends.onnx_trial import check_scoring, computes_together, each_alone
-from services.predictor.collate import made_up
 from services.predictor.rows import Row
 from shared.contract import Outcome
 from shared.model_spec import ModelSpec
 
 FILES: Final = {"auto": "model.onnx", "float32": "model.onnx", "int8": "model.int8.onnx"}
-_TRIAL_LENGTHS: Final = (3, 7, 5)
 
 Prepared = list[Feeds]
 
@@ -34,18 +32,19 @@ class OnnxTextClassifier:
     fixed = False
 
     def __init__(self, spec: ModelSpec, *, device: str, dtype: str, threads: int) -> None:
-        self._spec = spec
         self._graph = Graph(_file(spec, device=device, dtype=dtype), threads=threads)
         signature = self._graph.signature
         self._feed = TextFeed(signature, spec)
         self._scores = scores_of(signature, spec)
         self._name = self._scores.wire_name(stated=spec.scoring_stated)
-        rows = _unlike(spec)
-        alone = each_alone(self._compute, rows, signature, spec)
-        check_scoring(self._scores, alone, signature, spec)
-        together = not signature.one_row and computes_together(self._compute, rows, alone)
-        # Our own int8 scales a batch's activations together, and whoever asks for it has been told.
-        self._one_by_one = not together and dtype != "int8"
+        self._texts = SampleTexts(spec)
+        sample, *others = self._texts.rows()
+        tried = each_alone(self._compute, sample, others, signature, spec)
+        check_scoring(self._scores, tried, signature, spec)
+        # Our own int8 scales a batch's activations together: docs/models.md says so.
+        exact = dtype != "int8"
+        together = computes_together(self._compute, tried, exact=exact)
+        self._one_by_one = signature.one_row or not together
         self.packs = self._one_by_one and self._feed.length is None
         self.least_tokens = self._feed.length or 1
 
@@ -62,7 +61,7 @@ class OnnxTextClassifier:
 
     def made_up(self, length: int) -> Row:
         """A row of that length at most."""
-        return made_up(self._spec, length)
+        return self._texts.row(length)
 
     def prepare(self, rows: Sequence[Row]) -> Prepared:
         """The batch as the graph takes it: in one run, or a run for each row.
@@ -82,13 +81,6 @@ class OnnxTextClassifier:
         ]
 
 
-def _unlike(spec: ModelSpec) -> list[Row]:
-    """Rows of different lengths, so that padding matters."""
-    first = spec.text.pad_id + 1
-    lengths = [min(length, spec.text.max_tokens) for length in _TRIAL_LENGTHS]
-    return [Row({"input_ids": np.arange(first, first + n, dtype=np.int32)}) for n in lengths]
-
-
 def _file(spec: ModelSpec, *, device: str, dtype: str) -> Path:
     if device not in ("auto", "cpu"):
         raise UnknownBackend(
@@ -100,4 +92,12 @@ def _file(spec: ModelSpec, *, device: str, dtype: str) -> Path:
             f"model {spec.key} asks for backend onnx, which has float32 and int8, not {dtype}: "
             "set PENSTOCK_PREDICTOR_DTYPE to one of them"
         )
-    return graph_file(spec, FILES[dtype])
+    usual = FILES[dtype]
+    file = graph_file(spec, usual)
+    if dtype != "auto" and spec.onnx.file is None and file.name in {*FILES.values()} - {usual}:
+        raise UnknownBackend(
+            f"{spec.folder}: holds no {usual}, which PENSTOCK_PREDICTOR_DTYPE={dtype} asks for: "
+            "write it with `python -m tools.export_onnx`, or say that the other one is meant: "
+            f'onnx = {{file = "{file.name}"}} in {spec.file}'
+        )
+    return file

@@ -5,6 +5,8 @@ scores what ``model.toml`` takes them for? Knows that some rows can be computed,
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -24,16 +26,24 @@ _TOLERANCE: Final = {"float32": 1e-4, "float64": 1e-6}
 _SUM_TOLERANCE: Final = 1e-3
 
 
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """Rows that the graph was tried with, and the scores [B, labels] that each gets by itself."""
+
+    rows: Sequence[Row]
+    scores: NDArray[Any]
+
+
 def each_alone(
-    compute: Compute, rows: Sequence[Row], signature: Signature, spec: ModelSpec
-) -> NDArray[Any]:
-    """[B, labels], each row by itself.
+    compute: Compute, sample: Row, others: Sequence[Row], signature: Signature, spec: ModelSpec
+) -> Tried:
+    """Each row by itself; of ``others``, which are made up, those that the graph computes.
 
     Raises:
-        UnknownBackend: it cannot compute one, or not so many scores
+        UnknownBackend: it does not compute the sample, or not so many scores
     """
     try:
-        return np.concatenate([compute([row]) for row in rows])
+        rows, scores = [sample], [compute([sample])]
     except OutOfMemory:
         raise
     except PredictionFailed as failed:
@@ -43,30 +53,39 @@ def each_alone(
             f"{spec.file}: the graph {signature.file} does not compute the input that it was "
             f"tried with: {failed.detail}{remedy}"
         ) from failed
+    for row in others:
+        with suppress(PredictionFailed):
+            scores.append(compute([row]))
+            rows.append(row)
+    return Tried(rows, np.concatenate(scores))
 
 
-def computes_together(compute: Compute, rows: Sequence[Row], alone: NDArray[Any]) -> bool:
-    """Whether a batch of these rows gives what each gives alone."""
+def computes_together(compute: Compute, tried: Tried, *, exact: bool) -> bool:
+    """Whether a batch of these rows, and of the first one twice, gives what each gives alone.
+
+    Where it need not be ``exact``: whether it gives anything.
+    """
+    batch = [*tried.rows, tried.rows[0]]
+    alone = np.concatenate([tried.scores, tried.scores[:1]])
     try:
-        together = compute(rows)
+        together = compute(batch)
     except OutOfMemory:
         raise
     except PredictionFailed:  # fixed to one row within, whatever its inputs say
         return False
     largest = float(np.max(np.abs(alone), initial=1.0, where=np.isfinite(alone)))
     within = _TOLERANCE[alone.dtype.name] * largest
-    return bool(np.allclose(together, alone, rtol=0, atol=within, equal_nan=True))
+    same = np.allclose(together, alone, rtol=0, atol=within, equal_nan=True)
+    return bool(same) or not exact
 
 
-def check_scoring(
-    scores: Scores, tried: NDArray[Any], signature: Signature, spec: ModelSpec
-) -> None:
+def check_scoring(scores: Scores, found: Tried, signature: Signature, spec: ModelSpec) -> None:
     """Refuse what would turn probabilities into something else once more.
 
     Raises:
         UnknownBackend: they look like probabilities and are read as logits, or the other way round
     """
-    tried = tried[np.isfinite(tried).all(axis=1)]
+    tried = found.scores[np.isfinite(found.scores).all(axis=1)]
     if not len(tried):
         return
     likely = bool(((tried >= 0) & (tried <= 1)).all())
