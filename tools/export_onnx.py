@@ -29,6 +29,10 @@ from transformers.utils import logging as transformers_logging
 from services.predictor.backends.base import UnknownBackend
 from services.predictor.backends.onnx_text import FILES
 from services.predictor.backends.pretrained import load_pretrained
+from services.predictor.backends.sample_rows import SampleRows
+from services.predictor.backends.sharing import alike
+from services.predictor.backends.weights import one_line
+from services.predictor.collate import collate
 from shared.checkpoint import CONFIG, TOKENIZER, TOKENIZER_CONFIG
 from shared.model_config import FILE
 
@@ -37,7 +41,7 @@ TOLERANCE: Final = 1e-4
 _OPSET: Final = 18
 _TOML: Final = 'backend = "onnx"\n'
 _LENGTHS: Final = (5, 17, 32)
-_SEED: Final = 0
+_TEXT: Final = "What is exported must answer a sentence as the model itself does."
 
 Inputs = dict[str, torch.Tensor]
 
@@ -88,7 +92,7 @@ def export(checkpoint: Path, model: Path) -> Exported:
     """Write both graphs into version 1 of ``model``.
 
     Raises:
-        NotExported: the float32 graph is further off than :data:`TOLERANCE`
+        NotExported: the float32 graph is further off than :data:`TOLERANCE`, or there can be none
         UnknownBackend: the weights are not what the model needs
     """
     loaded = load_pretrained(
@@ -97,18 +101,17 @@ def export(checkpoint: Path, model: Path) -> Exported:
         dtype=torch.float32,
         attn_implementation="eager",  # plain operators: the runtime fuses them itself
     )
+    inputs = _inputs(loaded, checkpoint)
+    right = _right(loaded, inputs, checkpoint)
     version = model / "1"
     version.mkdir(parents=True, exist_ok=True)
     (model / FILE).write_text(_TOML)
     for name in (CONFIG, TOKENIZER, TOKENIZER_CONFIG):
         if (checkpoint / name).is_file():
             shutil.copy(checkpoint / name, version / name)
-    inputs = _inputs(loaded)
     whole, small = version / FILES["float32"], version / FILES["int8"]
     _write(loaded, inputs, whole)
     _quantize(whole, small)
-    with torch.inference_mode():
-        right = loaded(**inputs).logits.numpy()
     done = Exported(
         float32=float(np.abs(_run(whole, inputs) - right).max()),
         int8=float(np.abs(_run(small, inputs) - right).max()),
@@ -119,37 +122,69 @@ def export(checkpoint: Path, model: Path) -> Exported:
     return done
 
 
-def _inputs(model: PreTrainedModel) -> Inputs:
+def _inputs(model: PreTrainedModel, checkpoint: Path) -> Inputs:
     """Rows of different lengths, so that the mask matters."""
-    draw = np.random.default_rng(_SEED)
     config: Any = model.config
-    first = (config.pad_token_id or 0) + 1
-    longest = max(_LENGTHS)
-    ids = np.full((len(_LENGTHS), longest), config.pad_token_id or 0)
-    mask = np.zeros_like(ids)
-    for row, length in enumerate(_LENGTHS):
-        ids[row, :length] = draw.integers(first, config.vocab_size, size=length)
-        mask[row, :length] = 1
-    inputs = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+    samples = SampleRows(model, checkpoint, text=_TEXT, longest=max(_LENGTHS))
+    rows = [samples.row(length, turn=turn) for turn, length in enumerate(_LENGTHS)]
+    padded = collate(rows, config.pad_token_id or 0, masked=True)
+    arrays = {"input_ids": padded.ids, "attention_mask": padded.mask}
     if getattr(config, "type_vocab_size", 0) > 1:
-        inputs["token_type_ids"] = torch.zeros_like(inputs["input_ids"])
-    return inputs
+        arrays["token_type_ids"] = (
+            np.zeros_like(padded.ids) if padded.types is None else padded.types
+        )
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _right(model: PreTrainedModel, inputs: Inputs, checkpoint: Path) -> NDArray[Any]:
+    """Logits of each row by itself, which the rows of a padded batch must get.
+
+    Raises:
+        NotExported: they do not, or the model cannot compute them
+    """
+    kind = type(model).__name__
+    lengths = inputs["attention_mask"].sum(1).tolist()
+    try:
+        with torch.inference_mode():
+            each = [
+                model(**{name: one[row : row + 1, :length] for name, one in inputs.items()}).logits
+                for row, length in enumerate(lengths)
+            ]
+            together = model(**inputs).logits
+    except Exception as exc:  # the wall: a model raises what it likes
+        raise NotExported(
+            f"{checkpoint}: {kind} does not take padded batches, as a graph's are: "
+            f"{type(exc).__name__}: {one_line(exc)}: serve it with backend torch"
+        ) from exc
+    if not alike(together, torch.cat(each), TOLERANCE):
+        raise NotExported(
+            f"{checkpoint}: what {kind} answers depends on the padding beside a row, and a graph's "
+            "batches are padded: serve it with backend torch"
+        )
+    right: NDArray[Any] = torch.cat(each).numpy()
+    return right
 
 
 def _write(model: PreTrainedModel, inputs: Inputs, file: Path) -> None:
     free = torch.export.Dim.DYNAMIC
-    torch.onnx.export(
-        model,
-        kwargs=inputs,
-        f=file,
-        input_names=list(inputs),
-        output_names=["logits"],
-        dynamic_shapes={name: {0: free, 1: free} for name in inputs},
-        opset_version=_OPSET,
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
+    try:
+        torch.onnx.export(
+            model,
+            kwargs=inputs,
+            f=file,
+            input_names=list(inputs),
+            output_names=["logits"],
+            dynamic_shapes={name: {0: free, 1: free} for name in inputs},
+            opset_version=_OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    except Exception as exc:  # the wall: an exporter meets what it cannot write
+        raise NotExported(
+            f"{file}: torch cannot write {type(model).__name__} as a graph: {one_line(exc)}: serve "
+            "it with backend torch"
+        ) from exc
 
 
 def _quantize(whole: Path, small: Path) -> None:

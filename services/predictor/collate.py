@@ -19,24 +19,29 @@ class Padded:
     types: NDArray[np.int64] | None
     """[B, T] segment ids, or None where every row is one segment."""
     mask: NDArray[np.int64] | None
-    """[B, T], 1 on real tokens, or None where all rows have length T: attention is cheaper."""
+    """[B, T], 1 on real tokens; None where all rows have length T, for attention is cheaper so."""
 
 
-def collate(rows: Sequence[Row], pad_id: int) -> Padded:
-    """Pad to the longest row.
+def collate(
+    rows: Sequence[Row], pad_id: int, *, left: bool = False, masked: bool = False
+) -> Padded:
+    """Pad to the longest row, on the right or on the ``left``.
 
+    ``masked``: with a mask in any case; few models compute something else without one.
     Not rounded up to a multiple of 8: on a CPU that only adds tokens.
     """
     lengths = [row.length for row in rows]
     longest = max(lengths)
-    ids = _stack([row.tensors["input_ids"] for row in rows], longest, fill=pad_id)
+    ids = _stack([row.tensors["input_ids"] for row in rows], longest, fill=pad_id, left=left)
     types = None
     if any("token_type_ids" in row.tensors for row in rows):
         nothing = np.zeros(0, dtype=np.int64)
-        types = _stack([row.tensors.get("token_type_ids", nothing) for row in rows], longest)
+        each = [row.tensors.get("token_type_ids", nothing) for row in rows]
+        types = _stack(each, longest, left=left)
     mask = None
-    if min(lengths) < longest:
+    if masked or min(lengths) < longest:
         mask = (np.arange(longest) < np.asarray(lengths)[:, None]).astype(np.int64)
+        mask = mask[:, ::-1].copy() if left else mask
     return Padded(ids, types, mask)
 
 
@@ -47,8 +52,11 @@ def made_up(spec: ModelSpec, length: int) -> Row:
     )
 
 
-def _stack(arrays: Sequence[NDArray[np.generic]], longest: int, fill: int = 0) -> NDArray[np.int64]:
+def _stack(
+    arrays: Sequence[NDArray[np.generic]], longest: int, *, fill: int = 0, left: bool
+) -> NDArray[np.int64]:
     stacked = np.full((len(arrays), longest), fill, dtype=np.int64)
     for line, array in zip(stacked, arrays, strict=True):
-        line[: len(array)] = array
+        start = longest - len(array) if left else 0
+        line[start : start + len(array)] = array
     return stacked

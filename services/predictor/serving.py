@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from services.predictor.backends.base import Backend
+from services.predictor.backends.base import Backend, UnknownBackend
 from services.predictor.backends.load import load_backend
 from services.predictor.batcher import Batcher, BatchPolicy
 from services.predictor.consumer import Consumer, ReadAhead
@@ -29,7 +29,7 @@ from services.predictor.warm_up import warmed_up
 from services.predictor.worker import Worker
 from shared.contract import EntryId, Figures
 from shared.cores import usable_cores
-from shared.errors import QueueUnavailable
+from shared.errors import PredictionFailed, QueueUnavailable
 from shared.model_spec import ModelSpec
 from shared.queue.company import Company
 from shared.queue.deliveries import DeliveryQueue
@@ -63,6 +63,16 @@ def load(spec: ModelSpec, settings: PredictorSettings) -> Loaded:
     Raises:
         UnknownBackend: it cannot be served here
     """
+    try:
+        return _loaded(spec, settings)
+    except PredictionFailed as failed:  # of made-up rows: no input is to blame
+        raise UnknownBackend(
+            f"{spec.folder}: the model fails on rows that it should take: {failed.detail}: write a "
+            f"smaller max_tokens into {spec.file}, or give another checkpoint"
+        ) from failed
+
+
+def _loaded(spec: ModelSpec, settings: PredictorSettings) -> Loaded:
     threads, backend = _with_threads(spec, settings)
     torch_threads = threads if spec.backend == "torch" else None
     if torch_threads:

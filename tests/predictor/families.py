@@ -28,12 +28,15 @@ SIZES: Final = {
     "eos_token_id": 2,
 }
 """Each family takes what it knows of these."""
+_REFUSES: Final = {"xlnet": ("max_position_embeddings",)}
+"""But for one of them, there."""
 
 
 def build(family: str, folder: Path, **changes: Any) -> ModelSpec:
     """A classifier of three labels in ``folder``, without a tokenizer."""
     torch.manual_seed(0)
-    config = AutoConfig.for_model(family, **{**SIZES, **changes})
+    sizes = {name: one for name, one in SIZES.items() if name not in _REFUSES.get(family, ())}
+    config = AutoConfig.for_model(family, **{**sizes, **changes})
     model = AutoModelForSequenceClassification.from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -9,6 +9,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from services.predictor.backends.base import UnknownBackend
+from services.predictor.backends.sharing import Sharing
 from services.predictor.backends.torch_text import TorchText
 from services.predictor.rows import Row
 from shared.contract import Failure, ModelKey, Outcome, Success
@@ -106,8 +107,11 @@ def test_segment_ids_reach_the_model_padded_or_not(classifier: TorchText) -> Non
 
 
 def test_without_padding_there_is_no_mask(classifier: TorchText) -> None:
-    assert set(classifier._padded([text(5, 6), text(7, 8)])) == {"input_ids"}
-    assert set(classifier._padded([text(5, 6), text(7)])) == {"input_ids", "attention_mask"}
+    def names(*rows: Row) -> set[str]:
+        return set(classifier._transformer.padded(rows, Sharing()))
+
+    assert names(text(5, 6), text(7, 8)) == {"input_ids"}
+    assert names(text(5, 6), text(7)) == {"input_ids", "attention_mask"}
 
 
 def test_a_row_that_comes_out_as_nan_fails_alone(classifier: TorchText) -> None:

@@ -2,7 +2,8 @@
 
 from services.predictor.backends.base import Backend, UnknownBackend
 from services.predictor.backends.trial import tried_out
-from shared.model_spec import ModelSpec, Task, TextInput
+from shared.errors import DeviceLost
+from shared.model_spec import ModelRefused, ModelSpec, Task, TextInput
 
 
 def load_backend(spec: ModelSpec, *, device: str, dtype: str, threads: int, pack: bool) -> Backend:
@@ -10,9 +11,26 @@ def load_backend(spec: ModelSpec, *, device: str, dtype: str, threads: int, pack
 
     Raises:
         UnknownBackend: naming the ones there are; or what the model's file should say
+        DeviceLost: nothing can be loaded on it
     """
-    backend = _load(spec, device=device, dtype=dtype, threads=threads, pack=pack)
-    return tried_out(backend, spec)
+    try:
+        backend = _load(spec, device=device, dtype=dtype, threads=threads, pack=pack)
+        return tried_out(backend, spec)
+    except (UnknownBackend, ModelRefused, DeviceLost):
+        raise
+    except Exception as exc:  # the wall: a library or a model raises what it likes
+        if type(exc).__name__ == "AcceleratorError":  # torch's, which need not be here
+            raise DeviceLost(f"the device does not answer: {exc}") from exc
+        if "OutOfMemory" in type(exc).__name__:
+            raise UnknownBackend(
+                f"{spec.folder}: {device} has no room for the model: serve fewer there, give "
+                "it a larger device or, on a GPU, set PENSTOCK_PREDICTOR_DTYPE=bfloat16"
+            ) from exc
+        said = " ".join(str(exc).split())
+        raise UnknownBackend(
+            f"{spec.folder}: the model cannot be loaded: {type(exc).__name__}: {said}: see that "
+            "what lies there is what its model.toml says"
+        ) from exc
 
 
 def _load(spec: ModelSpec, *, device: str, dtype: str, threads: int, pack: bool) -> Backend:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
@@ -73,11 +74,11 @@ class Packing:
         last = _layers(model)[-1]
         AttentionInterface.register(_NAME, _attention)
         AttentionMaskInterface.register(_NAME, _no_mask)
+        self._usual = model.config._attn_implementation  # noqa: SLF001 - where the registry reads it
         model.set_attn_implementation(_NAME)
         self._model = model
         self._attend = attend
-        # RoBERTa and its kin count positions from after the padding's id.
-        self._first_position = getattr(base.embeddings, "padding_idx", -1) + 1
+        self._padding: int | None = getattr(base.embeddings, "padding_idx", None)
         self._hooks: list[Any] = []
         if every_token:
             return
@@ -87,31 +88,52 @@ class Packing:
         else:
             self._hooks.append(base.register_forward_hook(_one_row_each_at_the_end))
 
-    def undo(self, attention: str) -> None:
-        """Let the model compute as before, with that implementation of attention."""
+    def undo(self) -> None:
+        """Let the model compute as before."""
         for hook in self._hooks:
             hook.remove()
-        self._model.set_attn_implementation(attention)
+        self._model.set_attn_implementation(self._usual)
 
     def prepare(self, rows: Sequence[Row]) -> Packed:
         """Lay the rows end to end."""
         lengths = [row.length for row in rows]
+        bounds = np.cumsum([0, *lengths], dtype=np.int32)
+        ids = np.concatenate([row.tensors["input_ids"] for row in rows]).astype(np.int64)
+        positions = positions_of(ids, bounds, self._padding)
         inputs = {
-            "input_ids": _end_to_end([row.tensors["input_ids"] for row in rows]),
-            "position_ids": _end_to_end(
-                [np.arange(length) + self._first_position for length in lengths]
-            ),
+            "input_ids": torch.from_numpy(ids)[None],
+            "position_ids": torch.from_numpy(positions)[None],
         }
         if any("token_type_ids" in row.tensors for row in rows):
             types = [row.tensors.get("token_type_ids", np.zeros(row.length)) for row in rows]
-            inputs["token_type_ids"] = _end_to_end(types)
-        bounds = np.cumsum([0, *lengths], dtype=np.int32)
+            whole = np.concatenate(types).astype(np.int64)
+            inputs["token_type_ids"] = torch.from_numpy(whole)[None]
         return Packed(inputs, lengths, torch.from_numpy(bounds))
 
     def answer(self, packed: Packed) -> Any:
         """What the model itself returns."""
         there = packed.to(self._model.device)
         return self._model(**there.inputs, packed=there, attend=self._attend)
+
+
+def positions_of(
+    ids: NDArray[np.int64], bounds: NDArray[np.int32], padding: int | None
+) -> NDArray[np.int64]:
+    """Int64 [N]: the place of each token in its own sequence.
+
+    RoBERTa and its kin count from after the ``padding``'s id, and leave tokens out that have it,
+    in a text, too; those stay at that id.
+    """
+    starts, lengths = bounds[:-1], np.diff(bounds)
+    if padding is None:
+        return np.arange(len(ids)) - starts.repeat(lengths)
+    real = ids != padding
+    if real.all():
+        return np.arange(padding + 1, padding + 1 + len(ids)) - starts.repeat(lengths)
+    counted = real.cumsum()
+    before = np.concatenate(([0], counted))[starts]
+    positions: NDArray[np.int64] = (counted - before.repeat(lengths)) * real + padding
+    return positions
 
 
 def _layers(model: PreTrainedModel) -> nn.ModuleList:
@@ -215,7 +237,3 @@ def _keys_and_values(module: Any, hidden: torch.Tensor) -> tuple[torch.Tensor, t
 
 def _no_mask(*_args: Any, **_kwargs: Any) -> None:
     """Nothing to mask: there is no padding, and no sequence sees another."""
-
-
-def _end_to_end(arrays: Sequence[Any]) -> torch.Tensor:
-    return torch.from_numpy(np.concatenate(arrays).astype(np.int64))[None]

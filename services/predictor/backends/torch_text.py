@@ -1,16 +1,18 @@
 """Hugging Face transformers of texts on PyTorch: one forward a batch, what their head answers back.
 
-Packed where :mod:`services.predictor.backends.packing` can, else padded. Weights come from
-safetensors; no pickle, no code from the model's folder.
+Packed where :mod:`services.predictor.backends.packing` can, else padded, else in smaller groups
+(:mod:`services.predictor.backends.sharing`). All of it is tried before the model serves, on rows of
+its sample: an answer must not depend on the batch. Weights come from safetensors; no pickle, no
+code from the model's folder.
 """
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import structlog
 import torch
 
+from services.predictor.backends.base import UnknownBackend
 from services.predictor.backends.heads import head_of
 from services.predictor.backends.linear import (
     BLOCKED_DTYPES,
@@ -19,20 +21,41 @@ from services.predictor.backends.linear import (
     replace_linears,
 )
 from services.predictor.backends.logits import outcomes_of
-from services.predictor.backends.packing import Packed, Packing, all_at_once, one_by_one
+from services.predictor.backends.packing import all_at_once, one_by_one
 from services.predictor.backends.pretrained import load_pretrained
+from services.predictor.backends.sample_rows import SampleRows, vocabulary_of
+from services.predictor.backends.sharing import (
+    TOLERANCE,
+    Sharing,
+    Undecided,
+    alike,
+    find_sharing,
+    in_float32,
+)
 from services.predictor.backends.torch_device import choose_device, choose_dtype, translated
-from services.predictor.collate import collate, made_up
+from services.predictor.backends.transformer import Prepared, Transformer
+from services.predictor.backends.weights import one_line
 from services.predictor.rows import Row
+from shared.checkpoint import CONFIG
 from shared.contract import Outcome
 from shared.model_spec import ModelSpec
 
 log = structlog.get_logger()
 
-_TRIAL_LENGTHS: Final = (3, 7, 5)
-_TRIAL_TOLERANCE: Final = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
-Prepared = dict[str, torch.Tensor] | Packed
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a model computes in."""
+
+    dtype: torch.dtype
+    int8: bool = False
+    laid_out: bool = True
+    """Linear layers as the CPU's kernels like them."""
+
+    def __str__(self) -> str:
+        """For the log."""
+        name = "int8" if self.int8 else str(self.dtype).removeprefix("torch.")
+        return name if self.laid_out else f"{name}, layers as they are"
 
 
 class TorchText:
@@ -49,51 +72,135 @@ class TorchText:
         self._spec = spec
         self._device = choose_device(device)
         self.device = str(self._device)
-        self._dtype = choose_dtype(dtype, self._device)
-        on_cpu = self._device.type == "cpu"
+        self._pack = pack
         self._head = head_of(spec)
-        self._model: Any = load_pretrained(
-            self._head.auto,
-            spec.folder,
-            # What is tried and laid out anew needs exact weights first.
-            dtype=torch.float32 if on_cpu else self._dtype,
-            unused=self._head.unused,
+        wanted = Form(choose_dtype(dtype, self._device), int8=dtype == "int8")
+        safest = Form(torch.float32, laid_out=False)
+        self._open_in_one_of(dict.fromkeys((wanted, Form(torch.float32), safest)))
+        self.packs = self._transformer.packs
+
+    def _open_in_one_of(self, forms: Iterable[Form]) -> None:
+        """In the first that the model computes in: some have no kernels for half precision."""
+        why = None
+        for form in forms:
+            why = self._open(form)
+            if why is None:
+                return
+            log.warning(
+                "model does not compute in this form, the next one is tried",
+                model=str(self._spec.key),
+                form=str(form),
+                why=why,
+            )
+        raise UnknownBackend(f"{self._spec.folder}: the model computes in no form: {why}")
+
+    def _open(self, form: Form) -> str | None:
+        """Load it, find out how its rows go together, and lay it out; why that is no use."""
+        folder, takes = self._spec.folder, self._spec.text
+        model = load_pretrained(self._head.auto, folder, dtype=form.dtype, unused=self._head.unused)
+        pad_id = takes.pad_id if 0 <= takes.pad_id < vocabulary_of(model) else 0
+        text = str(self._spec.sample)
+        self._samples = SampleRows(model, folder, text=text, longest=takes.max_tokens)
+        self._transformer = Transformer(
+            model.to(self._device), self._head, device=self._device, pad_id=pad_id
         )
-        self._model.to(self._device)
-        self._packing = self._try_packing() if pack else None
-        self.packs = self._packing is not None
-        if on_cpu:
-            self._lay_out(int8=dtype == "int8")
-
-    def _lay_out(self, *, int8: bool) -> None:
-        """Bring the weights into their type, and into the order that the CPU's kernels like."""
-        self._model.to(self._dtype)
+        rows = self._samples.mixed()
+        alone = self._find_out(rows)
         with torch.inference_mode():
-            if int8:
-                replace_linears(self._model.base_model, Int8Linear)
-            elif self._dtype in BLOCKED_DTYPES:
-                replace_linears(self._model.base_model, BlockedLinear)
+            self._lay_out(form, rows)
+            return self._off(form, rows, alone)
 
-    def _try_packing(self) -> Packing | None:
-        """Packed, if this model answers packed what it answers padded."""
-        first = self._spec.text.pad_id + 1  # some families leave the padding's id out of positions
-        rows = [Row({"input_ids": np.arange(first, first + n)}) for n in _TRIAL_LENGTHS]
-        usual = self._model.config._attn_implementation  # noqa: SLF001 - where the registry reads it
+    def _find_out(self, rows: Sequence[Row]) -> torch.Tensor:
+        """How rows go together; their answers one by one. In float32, where there is room."""
+        model = self._transformer.model
+        try:
+            with in_float32(model), torch.inference_mode():
+                return self._try_ways(rows, TOLERANCE[torch.float32])
+        except torch.OutOfMemoryError:
+            log.info("no room to try the model in float32", model=str(self._spec.key))
         with torch.inference_mode():
-            padded = self._answer(self._padded(rows))
-            packing = None
-            try:
-                on_cpu = self._device.type == "cpu"
-                attend = one_by_one if on_cpu else all_at_once()
-                every_token = self._head.every_token
-                packing = Packing(self._model, attend, every_token=every_token)
-                packed = self._head.packed(packing, packing.prepare(rows))
-                if torch.allclose(packed, padded, atol=_TRIAL_TOLERANCE[packed.dtype]):
-                    return packing
-            except Exception as exc:  # noqa: BLE001 - a family that cannot is served padded
-                log.debug("model cannot be packed", why=str(exc))
-        if packing:
-            packing.undo(usual)
+            return self._try_ways(rows, TOLERANCE[model.dtype])
+
+    def _try_ways(self, rows: Sequence[Row], tolerance: float) -> torch.Tensor:
+        alone = self._one_by_one(rows)
+        transformer, end = self._transformer, self._samples.special("eos_token_id")
+        try:
+            transformer.sharing = find_sharing(
+                transformer.ask, rows, alone=alone, end=end, tolerance=tolerance
+            )
+        except Undecided as exc:
+            raise UnknownBackend(
+                f"{self._spec.folder}: {type(transformer.model).__name__} answers the same row "
+                "differently each time, as models do that draw random numbers, and such a one "
+                "cannot be served: give a checkpoint of another class"
+            ) from exc
+        if self._pack:
+            transformer.try_packing(one_by_one, rows, alone, tolerance)
+        if not transformer.packing and transformer.sharing != Sharing():
+            log.info("rows share forwards", model=str(self._spec.key), how=str(transformer.sharing))
+        return alone
+
+    def _one_by_one(self, rows: Sequence[Row]) -> torch.Tensor:
+        """What is right: each row by itself, as transformers' pipeline computes it."""
+        kind, folder = type(self._transformer.model).__name__, self._spec.folder
+        try:
+            alone = self._transformer.ask(rows, Sharing(alone=True, masked=True))
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as exc:  # the wall: a model raises what it likes
+            raise UnknownBackend(
+                f"{folder}: {kind} cannot answer the sample text: {type(exc).__name__}: "
+                f"{one_line(exc)}: give a checkpoint with which transformers' pipeline answers "
+                "texts of any length"
+            ) from exc
+        if not alone.isfinite().all():
+            raise UnknownBackend(
+                f"{folder}: {kind} answers the sample text with NaN or infinity: give another "
+                "checkpoint"
+            )
+        labels = len(self._spec.labels)
+        if labels and alone.shape[1:] != (labels,):
+            raise UnknownBackend(
+                f"{folder / CONFIG}: id2label names {labels} outputs, {kind} has "
+                f"{', '.join(map(str, alone.shape[1:]))}: write one name for each"
+            )
+        return alone
+
+    def _lay_out(self, form: Form, rows: Sequence[Row]) -> None:
+        """Bring the layers into the order, and attention to the kernel, that the device likes."""
+        if self._device.type != "cpu":
+            self._pack_at_once(form, rows)
+        elif form.int8:
+            replace_linears(self._transformer.model.base_model, Int8Linear)
+        elif form.laid_out and form.dtype in BLOCKED_DTYPES:
+            replace_linears(self._transformer.model.base_model, BlockedLinear)
+
+    def _pack_at_once(self, form: Form, rows: Sequence[Row]) -> None:
+        """Attention of all sequences in one kernel; where there is none, padded again."""
+        transformer = self._transformer
+        if not transformer.packing:
+            return
+        transformer.unpack()
+        try:
+            right = transformer.ask(rows, transformer.sharing)
+        except Exception as exc:  # noqa: BLE001 - what it computes in is tried next
+            log.debug("model cannot be packed", why=one_line(exc))
+            return
+        transformer.try_packing(all_at_once(), rows, right, TOLERANCE[form.dtype])
+
+    def _off(self, form: Form, rows: Sequence[Row], alone: torch.Tensor) -> str | None:
+        """Why this form is no use, if it is none."""
+        try:
+            answers = self._transformer.answer(self._transformer.prepare(rows))
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - a kernel that is not there, most likely
+            return f"{type(exc).__name__}: {one_line(exc)}"
+        if not answers.isfinite().all():
+            return "it answers with NaN or infinity"
+        exact = form.dtype == torch.float32 and not form.int8
+        if exact and not alike(answers, alone, TOLERANCE[torch.float32]):
+            return "it answers something else"
         return None
 
     def size(self, row: Row) -> int:
@@ -101,36 +208,17 @@ class TorchText:
         return row.length
 
     def made_up(self, length: int) -> Row:
-        """A row of that length at most."""
-        return made_up(self._spec, length)
+        """A row of that length at most, of the sample's tokens."""
+        return self._samples.row(length)
 
     def prepare(self, rows: Sequence[Row]) -> Prepared:
-        """Lay the rows end to end or, where that is not possible, collate them."""
+        """Lay the rows end to end or, where that is not possible, collate those that may share."""
         with translated():
-            return self._packing.prepare(rows) if self._packing else self._padded(rows)
-
-    def _padded(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-        """``input_ids`` [B, T] and, where needed, mask and segment ids."""
-        padded = collate(rows, self._spec.text.pad_id)
-        named = {
-            "input_ids": padded.ids,
-            "attention_mask": padded.mask,
-            "token_type_ids": padded.types,
-        }
-        return {name: torch.from_numpy(array) for name, array in named.items() if array is not None}
+            return self._transformer.prepare(rows)
 
     def forward(self, prepared: Prepared) -> list[Outcome]:
         """What the head answers, float32; a row with NaN or infinity fails alone."""
         with translated(), torch.inference_mode():
             # One copy from the device for the whole batch.
-            answers = self._answer(prepared).float().cpu().numpy()
+            answers = self._transformer.answer(prepared).float().cpu().numpy()
         return outcomes_of(answers, name=self._head.output)
-
-    def _answer(self, prepared: Prepared) -> torch.Tensor:
-        if isinstance(prepared, Packed):
-            assert self._packing is not None
-            return self._head.packed(self._packing, prepared)
-        inputs = {
-            name: tensor.to(self._device, non_blocking=True) for name, tensor in prepared.items()
-        }
-        return self._head.padded(self._model, inputs)
