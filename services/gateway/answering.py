@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 from services.gateway import answers
 from services.gateway.asgi import Answer
+from services.gateway.large_work import LARGE_ROWS
 from services.gateway.schemas import TimingsMs
 from services.preprocess.codecs import Codec
 from shared.contract import ModelKey, Record, Success
@@ -67,7 +68,7 @@ class Answering:
     ) -> Answer:
         if codec is not None and codec.foreign and record.outcomes:
             return await self._decoded(record.model, make)
-        if _bytes_of(record) > _LARGE_BYTES:
+        if len(record.outcomes or ()) > LARGE_ROWS or _bytes_of(record) > _LARGE_BYTES:
             return await asyncio.to_thread(make)
         return make()
 

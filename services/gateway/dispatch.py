@@ -139,7 +139,7 @@ class Dispatch:
         if least > self._policy.most_tokens:
             raise JobTooLarge(least, self._policy.most_tokens)
         in_worker = ask.spec.preprocess is Preprocess.WORKER
-        chunks, layout = self._raw(ask) if in_worker else await self._encoded(ask)
+        chunks, layout = await self._raw(ask) if in_worker else await self._encoded(ask)
         tokens = sum(chunk.tokens for chunk in chunks)
         preprocessed_s = time.monotonic()
         job = Job(
@@ -161,12 +161,13 @@ class Dispatch:
             raise JobTooLarge(tokens, self._policy.most_tokens)
         return job, Marks(call.started_s, admitted_s, preprocessed_s)
 
-    def _raw(self, ask: Ask) -> tuple[tuple[Chunk, ...], Layout | None]:
+    async def _raw(self, ask: Ask) -> tuple[tuple[Chunk, ...], Layout | None]:
         least = self._codecs[ask.spec.key].row_weight
         parts = len(ask.inputs)
         lane = self._lane(ask, max(least, 1) * parts, parts=parts)
         truncate = ask.parameters.truncate
-        return raw_chunks(ask.inputs, lane=lane, truncate=truncate, least=least)
+        cut = partial(raw_chunks, ask.inputs, lane=lane, truncate=truncate, least=least)
+        return await self._large_work.run(cut, large=parts > LARGE_ROWS)
 
     def _lane(self, ask: Ask, tokens: int, *, parts: int) -> Lane:
         """A forward is not interrupted, so what takes about one is small: docs/adr/0017."""

@@ -15,7 +15,7 @@ T = TypeVar("T")
 LARGE_BYTES: Final = 128 * 1024
 """Of JSON, a millisecond; what a thread costs is a tenth of that."""
 LARGE_ROWS: Final = 128
-"""Cut into chunks, a millisecond."""
+"""Cut into chunks, or read from a record, a millisecond."""
 
 
 class LargeWork:

@@ -3,6 +3,7 @@
 Knows Redis and the contract; knows nothing of HTTP. Every verb is safe to repeat.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -30,6 +31,10 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _REPLY_TTL_S: Final = 60
 _REPLIES_AT_ONCE: Final = 1_000
+_LARGE_FIELDS: Final = 512
+"""Of a record: read in a millisecond. Those of a job of 10,000 chunks take 20 to 40."""
+_LARGE_CHUNKS: Final = 1_024
+"""Of a submit: written in a millisecond."""
 
 
 class SubmitPolicy(msgspec.Struct, frozen=True):
@@ -116,8 +121,8 @@ class JobQueue:
             QueueUnavailable: nothing is known of any of them; safe to repeat.
         """
         policy = self._policy
-        blobs = Blobs()
-        wires = [_wire(job, blobs) for job in jobs]
+        large = sum([len(job.chunks) for job in jobs]) > _LARGE_CHUNKS
+        blobs, wires = await asyncio.to_thread(_wired, jobs) if large else _wired(jobs)
         answers = await self._submit(
             self._redis,
             blobs,
@@ -141,7 +146,7 @@ class JobQueue:
             gateway=self._gateway if listen else "",
             forward_limit_us=self._policy.forward_limit_ms * 1_000,
         )
-        return [_watched(job, answer) for job, answer in zip(jobs, answers, strict=True)]
+        return [await _watched(job, answer) for job, answer in zip(jobs, answers, strict=True)]
 
     async def cancel(self, job_id: JobId) -> tuple[bool, Record]:
         """End a job now; True when it is canceled, by this call or an earlier one.
@@ -225,6 +230,11 @@ class JobQueue:
             await self._redis.ping()
 
 
+def _wired(jobs: Sequence[Job]) -> tuple[Blobs, list[dict[str, object]]]:
+    blobs = Blobs()
+    return blobs, [_wire(job, blobs) for job in jobs]
+
+
 def _wire(job: Job, blobs: Blobs) -> dict[str, object]:
     return {
         "id": job.id,
@@ -276,10 +286,12 @@ def _refusal(job: Job, complaint: str) -> ServiceError:
     return ServiceError(f"submit of job {job.id} failed in Redis: {complaint}")
 
 
-def _watched(job: JobId, answer: bytes | Sequence[bytes]) -> Record | None:
+async def _watched(job: JobId, answer: bytes | Sequence[bytes]) -> Record | None:
     if isinstance(answer, bytes):
         log.error("watch failed in Redis", job=job, why=repr(answer))
         return None
+    if len(answer) > _LARGE_FIELDS:
+        return await asyncio.to_thread(parse_record, job, answer)
     return parse_record(job, answer)
 
 
