@@ -47,8 +47,8 @@ def load_own_python(
         (tell or Complaints(folder))(raised)
         raise ModelRefused(
             f"{place(folder, raised)}: raised {raised.kind} when it was loaded: {one_line(exc)}. "
-            "Gateways load it for encode and decode: import what only the predictor has inside "
-            "load and predict"
+            "Gateways, preprocess workers and predictors load it: import what only some of them "
+            "have inside the functions that need it"
         ) from exc
     if wrong := _wrong(module, needed):
         package.forget()

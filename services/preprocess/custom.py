@@ -16,6 +16,7 @@ from shared.errors import InvalidRequest, PredictionFailed, RequestRejected
 from shared.model_spec import Cost, ModelSpec
 from shared.models.user_code.calls import BadAnswer, decoded, encoded, with_folder
 from shared.models.user_code.raised import Complaints, Raised, Tell
+from shared.models.user_code.surroundings import working_directory, working_directory_kept
 from shared.own_python import FILE, load_own_python
 
 _decode: Final = msgspec.json.Decoder(Any).decode
@@ -31,6 +32,7 @@ class CustomCodec:
     def __init__(self, folder: Path, cost: Cost, *, tell: Tell | None = None) -> None:
         self._folder = folder = folder.absolute()
         self._tell = tell or Complaints(folder)
+        self._home = working_directory()
         module = load_own_python(folder, "encode", "decode", owner=self, tell=self._tell)
         self._encode_one = with_folder(module.encode, folder)
         self._decode_one = with_folder(module.decode, folder)
@@ -65,7 +67,8 @@ class CustomCodec:
             PredictionFailed: it raised, or answered with something else than an object
         """
         try:
-            return decoded(self._decode_one, success)
+            with working_directory_kept(self._home):
+                return decoded(self._decode_one, success)
         except BadAnswer as bad:
             raise PredictionFailed(str(bad)) from bad
         except BaseException as exc:  # the wall: it is somebody's code
@@ -74,7 +77,8 @@ class CustomCodec:
 
     def _encode(self, given: Any) -> Encoded | RequestRejected:
         try:
-            columns = encoded(self._encode_one, given)
+            with working_directory_kept(self._home):
+                columns = encoded(self._encode_one, given)
         except BaseException as exc:  # noqa: BLE001 -- the wall: it is somebody's code
             self._tell(Raised.of(exc, function="encode", folder=self._folder))
             known = isinstance(exc, ValueError) and str(exc)

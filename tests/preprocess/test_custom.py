@@ -1,5 +1,6 @@
 """A model's own ``encode`` and ``decode``: what they may return, and what they may not."""
 
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,23 @@ def test_encode_and_decode_are_told_their_folder_where_they_ask_for_it(tmp_path:
     assert row.columns[0].values == struct.pack("<q", 1)
     answer = made.decode(Success((Tensor("at", "<i8", (), row.columns[0].values),)), top_k=1)
     assert answer == {"word": "bad"}
+
+
+def test_code_that_goes_elsewhere_leaves_its_process_where_it_was(tmp_path: Path) -> None:
+    before = Path.cwd()
+    away = "[__import__('os').chdir('/'), {'x': 1}][1]"
+    made = codec(tmp_path, away, decodes=away)
+
+    try:
+        row = only(made)
+        after_encode = Path.cwd()
+        made.decode(Success(()), top_k=1)
+        after_decode = Path.cwd()
+    finally:
+        os.chdir(before)
+
+    assert isinstance(row, Encoded)
+    assert (after_encode, after_decode) == (before, before)
 
 
 def test_a_list_is_several_inputs_and_anything_else_is_one() -> None:

