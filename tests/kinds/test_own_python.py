@@ -79,6 +79,44 @@ def predict(model, batch):
 def decode(outputs):
     return outputs
 """
+TEXTS = """
+task = "custom"
+backend = "python"
+sample = {text = "to be", times = 1}
+"""
+REPEATS = """
+import helper
+
+print("at import: nobody's answer")
+
+
+def load(folder, device):
+    print("x" * 100_000)
+    return {"from": "helper"}
+
+
+def encode(given, folder):
+    print("in encode")
+    return {"given": given, "ending": (folder / "ending.txt").read_text()}
+
+
+def predict(model, batch):
+    import multiprocessing
+
+    print("in predict")
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        times = pool.map(abs, [int(row["given"]["times"]) for row in batch])
+    return [
+        {"text": helper.repeated(row["given"]["text"], n), "ending": row["ending"]}
+        for row, n in zip(batch, times)
+    ]
+
+
+def decode(outputs):
+    from helper import WHO
+
+    return {"text": outputs["text"] + outputs["ending"], "who": WHO}
+"""
 MIXED = [[1, 2], [3, 4], [5, 6.5], [[1], [2]], [7, 8, 9], [10, 20]]
 
 
@@ -89,7 +127,8 @@ def part_of(document: str, language: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Path]]:
+    """A client of it, and its log."""
     folder = tmp_path_factory.mktemp("own-python")
     document = (ROOT / "docs" / "your-own-python.md").read_text()
     for name, toml, python in (
@@ -100,12 +139,25 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         (folder / "models" / name / "1").mkdir(parents=True)
         (folder / "models" / name / "model.toml").write_text(toml)
         (folder / "models" / name / "1" / "model.py").write_text(python)
+    for name in ("one", "other"):
+        at = folder / "models" / name / "1"
+        at.mkdir(parents=True)
+        (at.parent / "model.toml").write_text(TEXTS)
+        (at / "model.py").write_text(REPEATS)
+        (at / "ending.txt").write_text("!" if name == "one" else "?")
+        helper = f"WHO = {name!r}\ndef repeated(text, times): return (text + WHO) * times\n"
+        (at / "helper.py").write_text(helper)
     settings = {"PENSTOCK_MODELS": str(folder / "models"), "PENSTOCK_MODEL": "word-lengths"}
     with running(folder, **settings) as run:
         address = address_in(run.greeting())
         with httpx.Client(base_url=address, timeout=30, trust_env=False) as client:
-            yield client
+            yield client, run.log
         assert run.interrupt() == 0
+
+
+@pytest.fixture
+def client(service: tuple[httpx.Client, Path]) -> httpx.Client:
+    return service[0]
 
 
 def test_the_example_does_what_it_says(client: httpx.Client) -> None:
@@ -135,6 +187,33 @@ def test_a_row_that_the_model_raises_on_fails_alone(client: httpx.Client) -> Non
     assert [first["label"], third["label"], last["label"]] == ["small", "large", "small"]
     assert raised["error"]["code"] == "prediction_failed"
     assert "that is too much" in raised["error"]["detail"]
+
+
+def test_what_is_raised_is_in_the_log_with_its_line_and_without_its_input(
+    service: tuple[httpx.Client, Path],
+) -> None:
+    client, log = service
+    client.post("/models/sums/predict", json={"inputs": [[1e7, 0]]})
+    secret = {"text": "to be", "times": "my secret"}
+    answer = client.post("/models/one/predict", json={"inputs": secret})
+    client.post("/models/stacks/predict", json={"inputs": ["my secret"]})
+
+    told = [line for line in log.read_text().splitlines() if "own Python raised" in line]
+
+    assert any("RuntimeError" in line and "model.py:19" in line for line in told), told
+    assert any("ValueError" in line and "models/one/1/model.py" in line for line in told), told
+    assert "my secret" in answer.text, "the caller is told"
+    assert "my secret" not in log.read_text()
+
+
+def test_text_passes_and_two_models_have_each_their_helper(client: httpx.Client) -> None:
+    for name, ending in (("one", "!"), ("other", "?"), ("one", "!")):
+        given = [{"text": "가 ", "times": -2}, {"text": "", "times": 1}]
+        answer = client.post(f"/models/{name}/predict", json={"inputs": given})
+
+        first, second = answer.json()["outputs"]
+        assert first == {"text": f"가 {name}가 {name}{ending}", "who": name}
+        assert second == {"text": f"{name}{ending}", "who": name}
 
 
 def test_rows_of_a_request_that_cannot_be_stacked_are_computed_apart(client: httpx.Client) -> None:
