@@ -9,11 +9,13 @@ import msgspec
 import numpy as np
 import pytest
 
+from services.preprocess.codecs import open_codec
 from services.preprocess.custom import CustomCodec
 from services.preprocess.encoded import Encoded
 from shared.contract import Success, Tensor
 from shared.errors import InvalidRequest, PredictionFailed
-from shared.model_spec import Cost
+from shared.model_folder import open_model
+from shared.model_spec import Cost, ModelRefused
 
 
 def codec(folder: Path, returns: str, cost: Cost = Cost.FIXED, decodes: str = "outputs") -> Any:
@@ -168,6 +170,30 @@ def test_code_that_goes_elsewhere_leaves_its_process_where_it_was(tmp_path: Path
 
     assert isinstance(row, Encoded)
     assert (after_encode, after_decode) == (before, before)
+
+
+@pytest.mark.parametrize("where", ["inline", "worker"])
+def test_a_sample_that_encode_does_not_take_is_refused_where_encode_runs(
+    tmp_path: Path, where: str
+) -> None:
+    folder = tmp_path / "own"
+    (folder / "1").mkdir(parents=True)
+    (folder / "model.toml").write_text(
+        f'task = "custom"\nbackend = "python"\nsample = ["5", "five"]\npreprocess = "{where}"\n'
+    )
+    codec(folder / "1", "{'x': int(given)}")
+    spec = open_model(folder, weights=False).default
+
+    if where == "worker":  # a gateway has not its packages, perhaps
+        assert open_codec(spec).foreign
+        return
+    with pytest.raises(ModelRefused) as refused:
+        open_codec(spec)
+
+    assert str(refused.value) == (
+        f"{folder / 'model.toml'}: its sample is not taken: invalid literal for int() with base "
+        f"10: 'five': write one that encode in {folder / '1' / 'model.py'} takes, or mend that"
+    )
 
 
 def test_a_list_is_several_inputs_and_anything_else_is_one() -> None:
