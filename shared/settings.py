@@ -30,6 +30,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from shared.redis_url import check_redis_url
 from shared.service_links import service_links
 from shared.settings_words import Takes, unknown_name, variables, worded
 
@@ -57,15 +58,7 @@ class SettingsRefused(Exception):
 
 
 def _redis_url(secret: SecretStr) -> SecretStr:
-    refusal = ValueError("this is not the URL of a Redis")
-    try:
-        url = urlsplit(secret.get_secret_value())
-        host = url.hostname if url.port != 0 else None
-    except ValueError:
-        raise refusal from None  # its message may quote the password
-    wanted = url.path if url.scheme == "unix" else host
-    if url.scheme not in ("redis", "rediss", "unix") or not wanted:
-        raise refusal
+    check_redis_url(secret.get_secret_value())
     return secret
 
 

@@ -17,6 +17,7 @@ from services.gateway.listening import listen
 from services.gateway.server import HttpProtocol
 from services.gateway.settings import GatewaySettings
 from shared.contract import GatewayId
+from shared.queue.server_check import ServerUnfit
 from shared.repository import ModelRefused, Repository, open_repository
 from shared.settings import load, refuse
 from shared.stopping import leave_when_told
@@ -43,7 +44,7 @@ def main() -> NoReturn:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             status = runner.run(_serve(settings, repository, listener))
-    except ModelRefused as refused:
+    except (ModelRefused, ServerUnfit) as refused:
         refuse(str(refused))
     log.info("gateway left", status=status)
     sys.exit(status)
@@ -77,6 +78,7 @@ class _Control:
 async def _serve(settings: GatewaySettings, repository: Repository, listener: socket.socket) -> int:
     control = _Control()
     gateway = Gateway(settings, repository, name=_gateway_id(), server=control)
+    await gateway.look_at_redis()
     config = Config(
         gateway.application(),
         http=HttpProtocol,

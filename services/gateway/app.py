@@ -148,6 +148,14 @@ class Gateway:
         )
         return self._repository
 
+    async def look_at_redis(self) -> None:
+        """Refuse a Redis that can never hold the queue.
+
+        Raises:
+            ServerUnfit
+        """
+        await self._pulse.look_first()
+
     def application(self) -> ASGIApp:
         """From the outside in: what holds for every request, the hot routes, the framework."""
         settings, hot = self._settings, self._hot_routes()

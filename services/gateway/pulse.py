@@ -7,6 +7,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -16,11 +17,13 @@ from shared.clock import RedisClock
 from shared.contract import ModelKey
 from shared.errors import Overloaded, QueueUnavailable
 from shared.queue.jobs import JobQueue, Worker
+from shared.queue.server_check import ServerUnfit
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _EVERY_S: Final = 1.0
 _EVERY_WHILE_AWAY_S: Final = 0.2
+_ADVISED_EVERY_S: Final = 60.0
 _UNREAD: Final = "the catalogue of models was not read yet: try again in a moment"
 _SLOWEST_S: Final = 2.0
 _UNKNOWN_RATE_RETRY_S: Final = 5
@@ -49,6 +52,9 @@ class Pulse:
         self._looked_us = 0
         self._away = "Redis was not asked yet"
         self._reachable = False
+        self._advised_s = float("-inf")
+        self.advice: tuple[str, ...] = ()
+        """What an operator should change about this Redis."""
 
     @property
     def away(self) -> str | None:
@@ -92,6 +98,16 @@ class Pulse:
             seconds = min(math.ceil(refusal.excess_tokens / rate), _LONGEST_RETRY_S)
         return Overloaded(refusal.detail, retry_after_s=max(seconds, 1))
 
+    async def look_first(self) -> None:
+        """Look at Redis once, before anything is served; one that is away is waited for later.
+
+        Raises:
+            ServerUnfit: waiting cannot help
+        """
+        with suppress(QueueUnavailable, TimeoutError):
+            async with asyncio.timeout(_SLOWEST_S):
+                await self._queue.check_server()
+
     async def run(self) -> None:
         """Look every second, more often while Redis is away, until canceled."""
         while True:
@@ -103,9 +119,15 @@ class Pulse:
                 self._lose(silence, said="nothing")
             except QueueUnavailable as error:
                 self._lose(error.detail, said=error.said)
+            except ServerUnfit as unfit:
+                self._lose(str(unfit), said=str(unfit))
             await asyncio.sleep(_EVERY_S if self._reachable else _EVERY_WHILE_AWAY_S)
 
     async def _look(self) -> None:
+        if not self._reachable:
+            self._take(await self._queue.check_server())
+        elif time.monotonic() - self._advised_s > _ADVISED_EVERY_S:
+            self._take(await self._queue.advice())
         sent_s = time.monotonic()
         redis_us = await self._queue.now_us()
         self._clock.sample(sent_s=sent_s, received_s=time.monotonic(), redis_us=redis_us)
@@ -115,6 +137,12 @@ class Pulse:
         if not self._reachable:
             log.info("Redis answers", predictors=len(self._workers))
         self._reachable = True
+
+    def _take(self, given: tuple[str, ...]) -> None:
+        for one in given:
+            if one not in self.advice:
+                log.warning("this Redis may lose jobs", advice=one)
+        self.advice, self._advised_s = given, time.monotonic()
 
     def _lose(self, why: str, *, said: str) -> None:
         if self._reachable:

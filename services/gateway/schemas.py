@@ -177,6 +177,11 @@ class Health(Struct, frozen=True):
     status: Annotated[str, Meta(description="`alive`")]
 
 
+Warnings = Annotated[
+    tuple[str, ...], Meta(description="what is set up so that jobs may be lost, and what to change")
+]
+
+
 class Readiness(Struct, frozen=True):
     """Ready; with `?verbose` also what this gateway sees of itself and the others."""
 
@@ -187,6 +192,7 @@ class Readiness(Struct, frozen=True):
     predictors: Annotated[
         dict[str, int] | UnsetType, Meta(description="alive, by `model@version`")
     ] = UNSET
+    warnings: Warnings | UnsetType = UNSET
 
 
 class QueueStatus(Struct, frozen=True):
@@ -241,6 +247,7 @@ class Status(Struct, frozen=True):
     requests: Annotated[int, Meta(description="open in this gateway, this one included")]
     revision: Annotated[int, Meta(description="of the catalogue, that this gateway has followed")]
     gateways: Gateways
+    warnings: Warnings
     versions: Annotated[list[VersionStatus], Meta(description="of every model")]
     refused: Annotated[
         dict[str, str],

@@ -11,6 +11,7 @@ from services.predictor.app import FAILED_EXIT, Predictor
 from services.predictor.backends.base import UnknownBackend
 from services.predictor.settings import PredictorSettings
 from shared.model_spec import ModelRefused
+from shared.queue.server_check import ServerUnfit
 from shared.settings import load, refuse
 from shared.stopping import leave, leave_when_told
 from shared.telemetry import configure_logging
@@ -37,7 +38,7 @@ def main() -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             status = runner.run(serve(settings))
-    except (ModelRefused, UnknownBackend) as refused:
+    except (ModelRefused, UnknownBackend, ServerUnfit) as refused:
         refuse(str(refused))
     if status == FAILED_EXIT:
         leave(status)  # an orderly exit would wait for a forward that may never end

@@ -23,6 +23,7 @@ from shared.queue.company import Company
 from shared.queue.connection import connect
 from shared.queue.deliveries import DeliveryQueue, process_name
 from shared.queue.drain import GraceRanOut, NothingToFinish, bound_the_drain
+from shared.queue.server_check import wait_for_fit
 from shared.queue.wishes import Wishes
 from shared.repository import Repository, open_repository
 from shared.stopping import leave, unless_stopped
@@ -55,7 +56,7 @@ class Predictor:
             thread = DeviceThread()
             redis = connect(shared.redis_url.get_secret_value())
             try:
-                return await self._serve(self._fleet(thread, redis))
+                return await self._serve(self._fleet(thread, redis), redis)
             finally:
                 thread.close()
                 await redis.aclose()
@@ -104,8 +105,10 @@ class Predictor:
             backlog=lambda model: queue_of(model, 0).load_tokens(),
         )
 
-    async def _serve(self, fleet: Fleet) -> int:
+    async def _serve(self, fleet: Fleet, redis: Any) -> int:
         self._not_ready = "Redis does not answer"
+        if await unless_stopped(self._stop, wait_for_fit(redis)) is None:
+            return 0
         if (desired := await unless_stopped(self._stop, fleet.wished())) is None:
             return 0
         self._not_ready = "the models are being loaded"

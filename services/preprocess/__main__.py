@@ -8,6 +8,7 @@ import uvloop
 from services.preprocess.app import FAILED_EXIT, Preprocessor
 from services.preprocess.settings import PreprocessSettings
 from shared.model_spec import ModelRefused
+from shared.queue.server_check import ServerUnfit
 from shared.settings import load, refuse
 from shared.stopping import leave, leave_when_told
 from shared.telemetry import configure_logging
@@ -23,7 +24,7 @@ def main() -> int:
         preprocessor = Preprocessor(settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             status = runner.run(preprocessor.run())
-    except ModelRefused as refused:
+    except (ModelRefused, ServerUnfit) as refused:
         refuse(str(refused))
     if status == FAILED_EXIT:
         leave(status)  # an orderly exit would wait for an encoding that may never end

@@ -32,6 +32,7 @@ from shared.queue.deliveries import DeliveryQueue, process_name
 from shared.queue.drain import GraceRanOut, NothingToFinish, bound_the_drain
 from shared.queue.leases import Leases, keep_leases
 from shared.queue.patience import Patience
+from shared.queue.server_check import wait_for_fit
 from shared.queue.wishes import Wishes
 from shared.repository import open_repository
 from shared.stopping import leave, unless_stopped
@@ -169,6 +170,10 @@ class Preprocessor:
         return [spec for spec in wanted if spec.preprocess is Preprocess.WORKER]
 
     async def _serve(self, redis: Any) -> int:
+        self._not_ready = "Redis does not answer"
+        if await unless_stopped(self._stop, wait_for_fit(redis)) is None:
+            return 0
+        self._not_ready = "the models are being loaded"
         loading = self._loaded(self._take_in(self._specs, redis))
         if (new := await unless_stopped(self._stop, loading)) is None:
             log.info("told to stop while the models were being loaded: leaving")

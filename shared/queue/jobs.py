@@ -26,6 +26,7 @@ from shared.errors import (
 from shared.queue.connection import BLOCK_MS, speaking_to_redis, takes_no_writes
 from shared.queue.records import End, parse_record
 from shared.queue.scripts import Blobs, Script, chunk_wire
+from shared.queue.server_check import advice, check_server
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -223,6 +224,19 @@ class JobQueue:
         with speaking_to_redis("read the clock"):
             seconds, microseconds = await self._redis.time()
         return int(seconds) * 1_000_000 + int(microseconds)
+
+    async def check_server(self) -> tuple[str, ...]:
+        """What an operator should change about this Redis.
+
+        Raises:
+            ServerUnfit: it can never hold the queue
+            QueueUnavailable
+        """
+        return await check_server(self._redis)
+
+    async def advice(self) -> tuple[str, ...]:
+        """The same of one that was checked before."""
+        return await advice(self._redis)
 
     async def ping(self) -> None:
         """Raises: QueueUnavailable: Redis does not answer."""

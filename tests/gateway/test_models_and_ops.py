@@ -46,7 +46,8 @@ async def test_health_has_three_names(client: httpx.AsyncClient) -> None:
 
     assert live.json() == health.json() == {"status": "alive"}
     assert ready.json() == {"status": "ready"}
-    assert set(verbose.json()) == {"status", "pid", "uptime_s", "requests", "predictors"}
+    said = {"status", "pid", "uptime_s", "requests", "predictors", "warnings"}
+    assert set(verbose.json()) == said
 
 
 @pytest.mark.usefixtures("predictor")

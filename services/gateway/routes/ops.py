@@ -46,7 +46,9 @@ def ops_routes(
             return json_of(Readiness("ready"))
         predictors = {str(spec.key): pulse.predictors(spec.key) for spec in catalogue.specs()}
         uptime_s = round(time.monotonic() - started_s, 3)
-        return json_of(Readiness("ready", os.getpid(), uptime_s, door.inside, predictors))
+        return json_of(
+            Readiness("ready", os.getpid(), uptime_s, door.inside, predictors, pulse.advice)
+        )
 
     @router.get("/metrics", responses={200: {"content": {"text/plain": {}}}})
     async def figures(request: Request) -> Response:

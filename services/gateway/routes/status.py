@@ -40,6 +40,7 @@ def status_routes(
             version=version,
             uptime_s=round(time.monotonic() - started_s, 3),
             requests=door.inside,
+            warnings=pulse.advice,
             versions=[
                 await _version(spec, catalogue, queue, predictors, preprocessors)
                 for spec in catalogue.specs()

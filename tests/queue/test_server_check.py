@@ -1,0 +1,151 @@
+"""A Redis that cannot hold the queue is told from one that cannot just now."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from shared.errors import QueueUnavailable
+from shared.queue.connection import connect
+from shared.queue.server_check import ServerUnfit, check_server
+from tests.conftest import StartRedis
+from tests.redis_server import RedisServer
+
+
+@asynccontextmanager
+async def connected(server: RedisServer, *, query: str = "") -> AsyncIterator[Redis]:
+    client = connect(server.url + query)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+async def told(redis: Redis, *words: object) -> Any:
+    return await redis.execute_command(*words)  # type: ignore[no-untyped-call]
+
+
+async def refusal(server: RedisServer, *, query: str = "") -> str:
+    async with connected(server, query=query) as redis:
+        with pytest.raises(ServerUnfit) as refused:
+            await check_server(redis)
+    said = str(refused.value)
+    assert "\n" not in said
+    return said
+
+
+async def with_user(server: RedisServer, *rules: str) -> str:
+    """The query that logs a user with these rules in."""
+    async with connected(server) as redis:
+        await told(redis, "ACL SETUSER", "app", "on", ">secret", *rules)
+    return "?username=app&password=secret"
+
+
+async def test_a_fit_server_is_let_be(redis: Redis) -> None:
+    assert await check_server(redis) == ()
+
+    assert await redis.keys("*") == []
+
+
+async def test_at_maxmemory_it_is_still_fit(start_redis: StartRedis) -> None:
+    """Invariant 6: only workers can empty a full queue, so they must be able to start."""
+    async with connected(start_redis(maxmemory="1")) as redis:
+        assert await check_server(redis) == ()
+
+
+async def test_an_eviction_policy_is_advised_against(start_redis: StartRedis) -> None:
+    async with connected(start_redis(maxmemory_policy="allkeys-lru")) as redis:
+        (advice,) = await check_server(redis)
+
+    assert "maxmemory-policy allkeys-lru, which deletes jobs" in advice
+    assert "set it to noeviction" in advice
+
+
+async def test_a_wrong_password_and_none_are_refused(start_redis: StartRedis) -> None:
+    server = start_redis()
+    async with connected(server) as redis:
+        await redis.config_set("requirepass", "hunter2")
+
+        assert "another user or password" in await refusal(server)
+        wrong = await refusal(server, query="?password=hunter3")
+        assert "another user or password" in wrong
+        assert "hunter" not in wrong
+
+
+async def test_a_database_that_is_not_there_is_refused(start_redis: StartRedis) -> None:
+    assert "no such database" in await refusal(start_redis(), query="?db=99")
+
+
+@pytest.mark.parametrize(
+    ("rules", "named"),
+    [
+        (("~*", "+@all", "-@scripting"), "eval"),
+        (("~*", "+@all", "-xautoclaim", "-hincrby"), "HINCRBY, XAUTOCLAIM"),
+        (("~*", "+@all", "-@stream"), "XADD, XGROUP, XINFO and [0-9]+ more"),
+        (("~app:*", "+@all"), "key"),
+        (("~*", "+@all", "-time"), "TIME|time|this command"),
+    ],
+)
+async def test_what_this_user_may_not_do_is_refused(
+    start_redis: StartRedis, rules: tuple[str, ...], named: str
+) -> None:
+    server = start_redis()
+    query = await with_user(server, *rules)
+
+    said = await refusal(server, query=query)
+
+    assert re.search(named, said), said
+    assert "ACL SETUSER" in said
+
+
+@pytest.mark.parametrize(
+    "rules", [("~penstock:*", "+@all", "-@admin"), ("~penstock:*", "+@all", "-@dangerous")]
+)
+async def test_a_user_who_may_do_no_more_than_the_queue_needs_is_fit(
+    start_redis: StartRedis, rules: tuple[str, ...]
+) -> None:
+    server = start_redis()
+    async with connected(server, query=await with_user(server, *rules)) as redis:
+        assert await check_server(redis) == ()
+
+
+async def test_a_command_that_was_taken_away_is_named(start_redis: StartRedis) -> None:
+    said = await refusal(start_redis(**{"rename-command XAUTOCLAIM": "removed"}))
+
+    assert "refuses XAUTOCLAIM" in said
+
+
+async def test_a_cluster_node_without_slots_is_refused(start_redis: StartRedis) -> None:
+    server = start_redis(cluster_enabled="yes", port="0")
+
+    assert "the queue's slot is nobody's" in await refusal(server)
+
+
+async def test_a_cluster_node_with_all_slots_is_fit(start_redis: StartRedis) -> None:
+    async with connected(start_redis(cluster_enabled="yes", port="0")) as redis:
+        await told(redis, "CLUSTER ADDSLOTS", *range(16_384))
+        while b"cluster_state:ok" not in await told(redis, "CLUSTER", "INFO"):
+            await asyncio.sleep(0.05)
+
+        assert await check_server(redis) == ()
+
+
+async def test_a_server_that_is_away_or_takes_no_writes_is_waited_for(
+    start_redis: StartRedis,
+) -> None:
+    server = start_redis()
+    async with connected(server) as redis:
+        await told(redis, "REPLICAOF", "127.0.0.1", "1")  # read only, and its master away
+        with pytest.raises(QueueUnavailable):
+            await check_server(redis)
+
+        await told(redis, "REPLICAOF", "NO", "ONE")
+        assert await check_server(redis) == ()
+
+        server.kill()
+        with pytest.raises(QueueUnavailable):
+            await check_server(redis)
