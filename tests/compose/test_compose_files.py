@@ -92,6 +92,17 @@ def test_nginx_repeats_a_sent_post_only_with_a_key(nginx: Directive) -> None:
     assert nginx.one("if").words == ("if", "($http_idempotency_key", "!=", "", ")")
 
 
+@pytest.mark.parametrize(
+    ("path", "refused"),
+    [("/metrics", True), ("/metrics/", True), ("/models/metrics", False), ("/metricsx", False)],
+)
+def test_nginx_passes_no_gateways_figures_on(nginx: Directive, path: str, refused: bool) -> None:
+    (figures,) = nginx.all("location", "~")
+
+    assert bool(re.search(figures.words[2], path)) == refused
+    assert figures.one("return").value == "404"
+
+
 def test_nginx_spreads_by_open_requests_over_the_port_that_gateways_listen_on(
     nginx: Directive, services: dict[str, Any]
 ) -> None:
