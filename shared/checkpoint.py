@@ -4,13 +4,24 @@ Reads ``config.json`` and ``tokenizer_config.json`` and checks that the other fi
 there. Knows nothing of ``model.toml``, and opens neither weights nor tokenizer.
 """
 
+import codecs
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
 from shared.model_spec import Embedding, ModelRefused, Pooling, Scoring
+from shared.models.classifier import (
+    ClassifierConfig,
+    CrossEncoder,
+    activation_of,
+    architecture_of,
+    labels_of,
+    scoring_of,
+    takes_pairs,
+)
 
 CONFIG: Final = "config.json"
 TOKENIZER: Final = "tokenizer.json"
@@ -23,7 +34,7 @@ MODULES: Final = "modules.json"
 _SENTENCES: Final = "sentence_bert_config.json"
 _POOLING: Final = "1_Pooling/config.json"
 
-_HEAD: Final = "ForSequenceClassification"
+_CROSS_ENCODER: Final = "config_sentence_transformers.json"
 _UNSTATED_MAX_TOKENS: Final = 512
 _NO_LIMIT_TOKENS: Final = 1e9
 """transformers writes ``model_max_length`` 1e30 where the tokenizer has no limit."""
@@ -49,21 +60,10 @@ _POSITIONS_AFTER_PADDING: Final = frozenset(
 )
 """Model types whose first position is ``pad_token_id + 1``: the table has that many more."""
 
-_SCORING: Final = {
-    "regression": Scoring.IDENTITY,
-    "multi_label_classification": Scoring.SIGMOID,
-    "single_label_classification": Scoring.SOFTMAX,
-}
-
 T = TypeVar("T")
 
 
-class _Config(msgspec.Struct, frozen=True):
-    architectures: tuple[str, ...] | None = None
-    model_type: str = ""
-    num_labels: int | None = None
-    id2label: dict[str, Any] | None = None
-    problem_type: str | None = None
+class _Config(ClassifierConfig, frozen=True):
     max_position_embeddings: int | None = None
     n_positions: int | None = None
     pad_token_id: int | None = None
@@ -115,15 +115,22 @@ class Checkpoint:
     max_tokens: int
     """The smaller of that and the tokenizer's own limit."""
     pad_id: int
+    pairs: bool = False
+    """It is known to take two texts at a time."""
 
 
 def read_checkpoint(
-    folder: Path, *, source: str, weights: Weights | None, classifies: bool = True
+    folder: Path,
+    *,
+    source: str,
+    weights: Weights | None,
+    classifies: bool = True,
+    scoring: Scoring | None = None,
 ) -> Checkpoint:
     """What the checkpoint in ``folder`` states; ``source`` is its name in commands.
 
     ``weights`` is what must be there beside its configuration files; one that does not classify
-    has no labels.
+    has no labels. Where ``scoring`` is given, what the files say of it does not count.
 
     Raises:
         ModelRefused: not a sequence classifier, or a file is missing or contradicts itself.
@@ -131,7 +138,8 @@ def read_checkpoint(
     config = read_json(folder / CONFIG, _Config)
     architecture = _architecture(config, folder, classifies=classifies)
     _check_files(folder, source=source, weights=weights)
-    labels = _labels(config, folder) if classifies else ()
+    labels = labels_of(config, folder / CONFIG) if classifies else ()
+    beside = read_json(folder / _CROSS_ENCODER, CrossEncoder, optional=True)
     positions = _positions(config)
     stated = read_json(folder / TOKENIZER_CONFIG, _TokenizerConfig, optional=True).model_max_length
     sentences = read_json(folder / _SENTENCES, _Sentences, optional=True).max_seq_length
@@ -140,7 +148,8 @@ def read_checkpoint(
     return Checkpoint(
         architecture=architecture,
         labels=labels,
-        scoring=_scoring(config, len(labels), folder) if classifies else Scoring.IDENTITY,
+        scoring=scoring or _scoring(config, labels, beside, folder),
+        pairs=takes_pairs(config, labels, beside),
         positions=positions,
         max_tokens=min(limits, default=_UNSTATED_MAX_TOKENS),
         pad_id=config.pad_token_id or 0,
@@ -175,13 +184,29 @@ def read_json(file: Path, wanted: type[T], *, optional: bool = False) -> T:
         ModelRefused: the file is missing, is not JSON, or a field has another type.
     """
     try:
-        return msgspec.json.decode(file.read_bytes(), type=wanted)
+        return _decoded(file.read_bytes(), wanted)
     except FileNotFoundError as exc:
         if optional:
             return wanted()
         raise ModelRefused(f"{file}: there is no such file, and a checkpoint needs it") from exc
-    except (OSError, msgspec.MsgspecError) as exc:
+    except (OSError, ValueError) as exc:  # what msgspec raises is a ValueError
         raise ModelRefused(f"{file}: cannot be read: {exc}") from exc
+
+
+def _decoded(content: bytes, wanted: type[T]) -> T:
+    if content.startswith(codecs.BOM_UTF8):
+        raise ValueError("it begins with a byte order mark: save it as UTF-8 without one")
+    try:
+        return msgspec.json.decode(content, type=wanted)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError as strict:
+        # NaN and Infinity are no JSON, and transformers writes and reads them.
+        try:
+            lenient = json.loads(content)
+        except ValueError:
+            raise strict from None
+        return msgspec.convert(lenient, wanted)
 
 
 def check_weights(folder: Path, weights: Weights) -> None:
@@ -191,15 +216,9 @@ def check_weights(folder: Path, weights: Weights) -> None:
 
 
 def _architecture(config: _Config, folder: Path, *, classifies: bool) -> str:
-    for name in config.architectures or ():
-        if name.endswith(_HEAD) or not classifies:
-            return name
-    stated = ", ".join(config.architectures or ()) or "none"
-    raise ModelRefused(
-        f"{folder / CONFIG}: architectures is {stated}, and only *{_HEAD} is served: "
-        "give a checkpoint that was fine-tuned to classify or, for sentence embeddings, write "
-        'task = "sentence-embedding" into model.toml'
-    )
+    if classifies:
+        return architecture_of(config, folder / CONFIG)
+    return next(iter(config.architectures or ()), config.model_type)
 
 
 def _check_files(folder: Path, *, source: str, weights: Weights | None) -> None:
@@ -212,28 +231,13 @@ def _check_files(folder: Path, *, source: str, weights: Weights | None) -> None:
         check_weights(folder, weights)
 
 
-def _labels(config: _Config, folder: Path) -> tuple[str, ...]:
-    """Default and count as in transformers, which leaves two nameless labels out of the file."""
-    if config.id2label is None:
-        return tuple(f"LABEL_{index}" for index in range(config.num_labels or 2))
-    names = [config.id2label.get(str(index)) for index in range(len(config.id2label))]
-    if not names or None in names:
-        raise ModelRefused(
-            f"{folder / CONFIG}: id2label has the keys {', '.join(config.id2label) or 'none'}: "
-            "write one for each logit, counted from 0"
-        )
-    return tuple(str(name) for name in names)
-
-
-def _scoring(config: _Config, labels: int, folder: Path) -> Scoring:
-    if config.problem_type is None:
-        return Scoring.IDENTITY if labels == 1 else Scoring.SOFTMAX
-    if config.problem_type not in _SCORING:
-        raise ModelRefused(
-            f"{folder / CONFIG}: problem_type is {config.problem_type}: "
-            f"write one of {', '.join(_SCORING)}"
-        )
-    return _SCORING[config.problem_type]
+def _scoring(
+    config: _Config, labels: tuple[str, ...], beside: CrossEncoder, folder: Path
+) -> Scoring:
+    if not labels:
+        return Scoring.IDENTITY
+    activation = activation_of(config, beside)
+    return scoring_of(config, labels, folder / CONFIG, activation=activation)
 
 
 def _positions(config: _Config) -> int | None:

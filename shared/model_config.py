@@ -132,6 +132,10 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(examples=[["negative", "positive"]]),
     ] = None
     scoring: Annotated[Scoring | None, Meta(examples=["softmax"])] = None
+    threshold: Annotated[Annotated[float, Meta(ge=0, le=1)] | None, Meta(examples=[0.5])] = None
+    """Of the scores of several labels that may be right."""
+    pairs: Annotated[bool | None, Meta(examples=[False])] = None
+    """None: as the checkpoint's labels and sentence-transformers' files let us know."""
     pooling: Annotated[Pooling | None, Meta(examples=["mean"])] = None
     normalize: Annotated[bool | None, Meta(examples=[True])] = None
     max_tokens: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(examples=[512])] = None
@@ -194,6 +198,8 @@ def _check_belongings(config: ModelConfig) -> None:
         ("normalize", config.normalize, config.task is Task.SENTENCE_EMBEDDING),
         ("labels", config.labels, config.task not in _WITHOUT_LABELS),
         ("scoring", config.scoring, config.task not in _WITHOUT_LABELS),
+        ("threshold", config.threshold, config.task not in _WITHOUT_LABELS),
+        ("pairs", config.pairs, config.task is Task.TEXT_CLASSIFICATION),
         ("cost", config.cost, config.task is Task.CUSTOM),
         ("onnx", config.onnx, config.backend == "onnx"),
         ("max_tokens", config.max_tokens, text),

@@ -48,6 +48,7 @@ from shared.model_spec import (
 from shared.models.readable import check_readable, may_not_read_of, permission_told
 
 _CHARACTERS_PER_TOKEN: Final = 64
+_UNSAID_THRESHOLD: Final = 0.5
 _STAND_IN: Final = Checkpoint(
     architecture="stand-in",
     labels=(),
@@ -172,7 +173,9 @@ def _checkpoint(config: ModelConfig, at: Path, *, source: str, weights: bool) ->
     wanted = _weights(config) if weights else None
     if config.task in (Task.TEXT_CLASSIFICATION, Task.SENTENCE_EMBEDDING):
         classifies = config.task is Task.TEXT_CLASSIFICATION
-        return read_checkpoint(at, source=source, weights=wanted, classifies=classifies)
+        return read_checkpoint(
+            at, source=source, weights=wanted, classifies=classifies, scoring=config.scoring
+        )
     if wanted:
         check_weights(at, wanted)
     return Checkpoint(
@@ -202,6 +205,7 @@ def _spec(
         file=file,
         labels=config.labels or checkpoint.labels,
         scoring=config.scoring or checkpoint.scoring,
+        threshold=_UNSAID_THRESHOLD if config.threshold is None else config.threshold,
         takes=_input(config, checkpoint),
         embedding=_embedding(config, folder),
         cost=config.cost or Cost.FIXED,
@@ -247,6 +251,7 @@ def _input(config: ModelConfig, checkpoint: Checkpoint) -> Input:
         max_tokens=max_tokens,
         max_characters=config.max_characters or _CHARACTERS_PER_TOKEN * max_tokens,
         pad_id=checkpoint.pad_id,
+        pairs=checkpoint.pairs if config.pairs is None else config.pairs,
     )
 
 
@@ -285,6 +290,12 @@ def _check(config: ModelConfig, checkpoint: Checkpoint, *, file: Path, folder: P
         raise ModelRefused(
             f"{file}: labels has {len(config.labels)} names, the model in {folder} has "
             f"{labels} outputs: write one name for each"
+        )
+    scoring = config.scoring or checkpoint.scoring
+    if config.threshold is not None and scoring is not Scoring.SIGMOID:
+        raise ModelRefused(
+            f"{file}: threshold = {config.threshold} is of no use with scoring {scoring}: "
+            'write scoring = "sigmoid" if several labels may be right, or leave it out'
         )
     positions = checkpoint.positions
     if config.max_tokens and positions and config.max_tokens > positions:

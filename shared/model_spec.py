@@ -109,6 +109,8 @@ class TextInput:
     max_characters: int
     """Longer text is not even tokenized."""
     pad_id: int
+    pairs: bool = False
+    """It was trained on two texts at a time: one by itself is refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +178,8 @@ class ModelSpec:
     labels: tuple[str, ...]
     """In the order of the logits."""
     scoring: Scoring
+    threshold: float = 0.5
+    """A label that may be right beside others is given when its score is over it."""
     takes: Input
     embedding: Embedding | None
     """Of a model of sentence embeddings alone."""

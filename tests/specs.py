@@ -30,7 +30,7 @@ _CLASSIFIER: Final = ModelSpec(
 )
 
 
-_OF_THE_INPUT: Final = ("max_tokens", "max_characters", "pad_id")
+_OF_THE_INPUT: Final = ("max_tokens", "max_characters", "pad_id", "pairs")
 
 
 def classifier(**changes: Any) -> ModelSpec:

@@ -148,6 +148,10 @@ class ModelInfo(Struct, frozen=True):
     licence: Annotated[str, Meta(description="of its weights; empty where the model says none")]
     labels: Annotated[list[str], Meta(description="in the order of the model's outputs")]
     scoring: Annotated[str, Meta(description="how scores are made of the model's outputs")]
+    threshold: Annotated[
+        float | None,
+        Meta(description="a label is in `labels` when its score is over it; null: one is right"),
+    ]
     limits: Annotated[Limits, Meta(description="what is refused beyond")]
     features: Annotated[list[str], Meta(description="of a table, in the order of a row's values")]
     missing: Annotated[list[str], Meta(description="those of them that may be null, or left out")]

@@ -14,7 +14,6 @@ from shared.errors import DecodeError, PredictionFailed
 from shared.model_spec import ModelSpec, Scoring
 
 _FORMATS = {"<f4": "f", "<f8": "d"}
-_YES = 0.5  # a label of a multi-label model is given when it is likelier than not
 
 
 def classified(success: Success, spec: ModelSpec, *, top_k: int) -> dict[str, object]:
@@ -25,7 +24,14 @@ def classified(success: Success, spec: ModelSpec, *, top_k: int) -> dict[str, ob
     """
     logits = logits_of(success, len(spec.labels))
     scored = success.tensors[0].name == PROBABILITIES
-    return answer(logits, spec.labels, scoring=spec.scoring, top_k=top_k, scored=scored)
+    return answer(
+        logits,
+        spec.labels,
+        scoring=spec.scoring,
+        top_k=top_k,
+        threshold=spec.threshold,
+        scored=scored,
+    )
 
 
 def embedded(success: Success) -> dict[str, object]:
@@ -66,6 +72,7 @@ def answer(
     *,
     scoring: Scoring,
     top_k: int,
+    threshold: float,
     scored: bool = False,
 ) -> dict[str, object]:
     """What the caller reads of one row; ``top_k`` beyond the labels gives all of them.
@@ -77,17 +84,19 @@ def answer(
             return _ranked(logits if scored else softmax(logits), labels, top_k)
         case Scoring.SIGMOID:
             scores = list(logits) if scored else [sigmoid(logit) for logit in logits]
-            given = [index for index in _best_first(scores) if scores[index] > _YES]
+            given = [index for index in _best_first(scores) if scores[index] > threshold]
             return {
                 **_ranked(scores, labels, top_k),
                 "labels": [_named(labels[index], scores[index]) for index in given],
+                "threshold": threshold,
             }
         case Scoring.PROBABILITIES:
             return _ranked(logits, labels, top_k)
         case Scoring.IDENTITY if len(logits) == 1:
-            return {"score": logits[0]}
+            return _ranked(logits, labels, top_k)
         case Scoring.IDENTITY:
-            return {"scores": [_named(*pair) for pair in zip(labels, logits, strict=True)]}
+            values = [_named(*pair) for pair in zip(labels, logits, strict=True)]
+            return {**_ranked(logits, labels, top_k), "scores": values}
         case _:
             assert_never(scoring)
 

@@ -52,6 +52,11 @@ class TextCodec:
 
     def _admit(self, text: str, *, truncate: bool) -> str | RequestRejected:
         """Bound the work before it is done: a tokenizer reads all of a text to cut it."""
+        if self._spec.text.pairs:
+            return InvalidRequest(
+                f"{self._spec.key.name} was trained on pairs of texts, which are not taken yet: "
+                "write pairs = false into its model.toml to have single texts classified"
+            )
         limit = self._spec.text.max_characters
         if len(text) <= limit:
             return text

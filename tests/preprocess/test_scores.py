@@ -1,11 +1,13 @@
 import math
 import struct
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.preprocess.scores import answer, logits_of, sigmoid, softmax
+from services.preprocess.scores import answer as answer_at
+from services.preprocess.scores import logits_of, sigmoid, softmax
 from shared.contract import Success, Tensor
 from shared.errors import DecodeError, PredictionFailed
 from shared.model_spec import Scoring
@@ -13,6 +15,9 @@ from tests.specs import logits
 
 LABELS = ("bad", "fair", "good")
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
+
+
+answer = partial(answer_at, threshold=0.5)
 
 
 def named(label: str, score: float) -> dict[str, object]:
@@ -46,13 +51,22 @@ def test_a_multi_label_model_gives_every_label_over_one_half_best_first() -> Non
     assert answered == {
         **named("good", 0.9),
         "labels": [named("good", 0.9), named("bad", 0.75)],
+        "threshold": 0.5,
     }
+
+
+def test_another_threshold_decides_on_what_is_given() -> None:
+    answered = answer_at(
+        [math.log(3), -1.0, math.log(9)], LABELS, scoring=Scoring.SIGMOID, top_k=1, threshold=0.75
+    )
+
+    assert (answered["labels"], answered["threshold"]) == ([named("good", 0.9)], 0.75)
 
 
 def test_a_multi_label_model_that_says_no_to_all_still_names_the_best() -> None:
     answered = answer([-3.0, -math.log(3), -2.0], LABELS, scoring=Scoring.SIGMOID, top_k=1)
 
-    assert answered == {**named("fair", 0.25), "labels": []}
+    assert answered == {**named("fair", 0.25), "labels": [], "threshold": 0.5}
 
 
 def test_scores_that_a_graph_has_made_itself_stay_as_they_are() -> None:
@@ -72,13 +86,18 @@ def test_a_float64_is_not_cut_to_float32() -> None:
 
 
 def test_regression_is_the_logit() -> None:
-    assert answer([3.5], ["stars"], scoring=Scoring.IDENTITY, top_k=5) == {"score": 3.5}
+    answered = answer([3.5], ["stars"], scoring=Scoring.IDENTITY, top_k=1)
+
+    assert answered == named("stars", 3.5)
 
 
 def test_regression_of_several_values_names_each_in_label_order() -> None:
     answered = answer([3.5, -1.0], ["stars", "price"], scoring=Scoring.IDENTITY, top_k=1)
 
-    assert answered == {"scores": [named("stars", 3.5), named("price", -1.0)]}
+    assert answered == {
+        **named("stars", 3.5),
+        "scores": [named("stars", 3.5), named("price", -1.0)],
+    }
 
 
 @given(st.lists(finite, min_size=1, max_size=200))

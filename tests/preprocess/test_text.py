@@ -108,6 +108,20 @@ def test_half_a_surrogate_pair_is_an_error_in_its_place(tmp_path: Path, truncate
     assert isinstance(rows[2], InvalidRequest)
 
 
+def test_one_text_to_a_model_of_pairs_is_refused_with_the_key_that_lets_it_through(
+    tmp_path: Path,
+) -> None:
+    spec = classifier(folder=word_tokenizer(tmp_path), pairs=True)
+    alone = classifier(folder=tmp_path, pairs=False)
+
+    rows = TextCodec(spec, open_tokenizer(spec)).encode(["good", "bad"], truncate=True)
+
+    assert [type(row) for row in rows] == [InvalidRequest, InvalidRequest]
+    assert "any was trained on pairs of texts" in str(rows[0])
+    assert "write pairs = false into its model.toml" in str(rows[0])
+    assert ids_of(only(TextCodec(alone, open_tokenizer(alone)).encode(["good"], truncate=True)))
+
+
 def test_fifty_thousand_emoji_are_cut_or_refused(family_folder: FamilyFolder) -> None:
     spec = classifier(folder=family_folder("xlm-roberta"), max_tokens=40, max_characters=64 * 40)
     text = "🙂" * 50_000

@@ -28,6 +28,7 @@ def test_labels_go_by_the_number_of_their_logit(tmp_path: Path) -> None:
         ({}, ("LABEL_0", "LABEL_1")),
         ({"num_labels": 3}, ("LABEL_0", "LABEL_1", "LABEL_2")),
         ({"num_labels": 1}, ("LABEL_0",)),
+        ({"num_labels": 3, "id2label": {"0": "no", "1": "yes"}}, ("LABEL_0", "LABEL_1", "LABEL_2")),
     ],
 )
 def test_labels_without_names_are_numbered(
@@ -40,7 +41,9 @@ def test_labels_without_names_are_numbered(
     ("config", "scoring"),
     [
         ({}, Scoring.SOFTMAX),
-        ({"num_labels": 1}, Scoring.IDENTITY),
+        ({"num_labels": 1}, Scoring.SIGMOID),
+        ({"num_labels": 1, "problem_type": "regression"}, Scoring.IDENTITY),
+        ({"num_labels": 1, "problem_type": "multi_label_classification"}, Scoring.SIGMOID),
         ({"problem_type": "regression"}, Scoring.IDENTITY),
         ({"problem_type": "multi_label_classification"}, Scoring.SIGMOID),
         ({"problem_type": "single_label_classification"}, Scoring.SOFTMAX),
@@ -92,9 +95,18 @@ def test_the_smaller_of_the_two_limits_counts(
     [
         (
             {"architectures": ["BertForMaskedLM"]},
-            r"architectures is BertForMaskedLM, and only \*ForSequenceClassification is served",
+            "architectures is BertForMaskedLM, which was trained on text, and not yet to classify",
         ),
         ({"architectures": None}, "architectures is none, and only"),
+        (
+            {"architectures": ["BertModel"], "id2label": {"0": "LABEL_0", "1": "LABEL_1"}},
+            r'architectures is BertModel, .* architectures = \["BertForSequenceClassification"\]',
+        ),
+        ({"num_labels": 0}, "num_labels is 0: write how many outputs"),
+        (
+            {"num_labels": 1, "problem_type": "single_label_classification"},
+            "problem_type is single_label_classification with one label, which transformers does",
+        ),
         ({"problem_type": "ranking"}, "problem_type is ranking: write one of regression, "),
         ({"id2label": {"0": "a", "2": "b"}}, "id2label has the keys 0, 2: write one for each"),
         ({"id2label": {}}, "id2label has the keys none"),
@@ -124,3 +136,116 @@ def test_a_missing_file_is_refused_with_the_remedy(
 
     with pytest.raises(ModelRefused, match=refusal):
         read(folder)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "does", "remedy"),
+    [
+        ("BertForTokenClassification", "labels the words of a text", 'task = "custom"'),
+        ("ViTForImageClassification", "classifies pictures", 'task = "image-classification"'),
+        ("BertForQuestionAnswering", "answers questions", "docs/your-own-python.md"),
+        ("T5ForConditionalGeneration", "writes text", "fine-tuned to classify, or serve it with"),
+        ("GPT2LMHeadModel", "writes text", "docs/your-own-python.md"),
+        ("Qwen2ForCausalLM", "writes text", "docs/your-own-python.md"),
+        ("BertForMaskedLM", "not yet to classify it", 'task = "sentence-embedding"'),
+        ("Wav2Vec2ForCTC", "listens to sound", "docs/your-own-python.md"),
+        ("DetrForObjectDetection", "looks at pictures", "docs/your-own-python.md"),
+    ],
+)
+def test_another_kind_of_model_is_refused_with_what_serves_it(
+    tmp_path: Path, architecture: str, does: str, remedy: str
+) -> None:
+    with pytest.raises(ModelRefused) as refused:
+        stated(tmp_path, architectures=[architecture])
+
+    assert f"architectures is {architecture}, which" in str(refused.value)
+    assert does in str(refused.value)
+    assert remedy in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("architectures", [None, ["BertModel"]])
+def test_a_model_that_names_its_labels_is_a_classifier_whatever_it_is_called(
+    tmp_path: Path, architectures: list[str] | None
+) -> None:
+    found = stated(tmp_path, architectures=architectures, id2label={"0": "no", "1": "yes"})
+
+    assert found.labels == ("no", "yes")
+
+
+def test_numbers_that_json_does_not_have_are_read_as_transformers_reads_them(
+    tmp_path: Path,
+) -> None:
+    folder = checkpoint(tmp_path / "it", num_labels=3)
+    text = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(text.replace("{", '{"limit": [0.0, Infinity, NaN], ', 1))
+
+    assert len(read(folder).labels) == 3
+
+
+def test_a_byte_order_mark_is_refused_by_name_as_transformers_refuses_it(tmp_path: Path) -> None:
+    file = checkpoint(tmp_path / "it") / "config.json"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+
+    with pytest.raises(ModelRefused, match="begins with a byte order mark: save it as UTF-8 with"):
+        read(file.parent)
+
+
+@pytest.mark.parametrize(
+    ("labels", "pairs"),
+    [
+        (["CONTRADICTION", "Neutral", "entailment"], True),
+        (["entailment", "not_entailment"], True),
+        (["entailment", "not-entailment"], True),
+        (["neutral", "joy", "anger"], False),
+        (["negative", "neutral", "positive"], False),
+    ],
+)
+def test_labels_of_inference_are_of_pairs(tmp_path: Path, labels: list[str], pairs: bool) -> None:
+    id2label = {str(index): label for index, label in enumerate(labels)}
+
+    assert stated(tmp_path, id2label=id2label).pairs is pairs
+
+
+SIGMOID = "torch.nn.modules.activation.Sigmoid"
+IDENTITY = "torch.nn.modules.linear.Identity"
+
+
+@pytest.mark.parametrize(
+    ("config", "scoring"),
+    [
+        ({"sentence_transformers": {"activation_fn": SIGMOID}, "num_labels": 1}, Scoring.SIGMOID),
+        ({"sentence_transformers": {"activation_fn": IDENTITY}, "num_labels": 1}, Scoring.IDENTITY),
+        ({"sentence_transformers": {"activation_fn": IDENTITY}, "num_labels": 3}, Scoring.SOFTMAX),
+        ({"sentence_transformers": {"version": "5.2.0"}, "num_labels": 1}, Scoring.SIGMOID),
+        ({"sbert_ce_default_activation_function": IDENTITY, "num_labels": 1}, Scoring.IDENTITY),
+    ],
+)
+def test_a_cross_encoder_takes_pairs_and_scores_as_its_files_say(
+    tmp_path: Path, config: dict[str, object], scoring: Scoring
+) -> None:
+    found = stated(tmp_path, **config)
+
+    assert (found.pairs, found.scoring) == (True, scoring)
+
+
+def test_a_cross_encoder_is_known_by_the_file_beside_its_configuration(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path / "it", num_labels=1)
+    beside = {"model_type": "CrossEncoder", "activation_fn": IDENTITY}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(beside))
+
+    assert (read(folder).pairs, read(folder).scoring) == (True, Scoring.IDENTITY)
+
+
+def test_an_activation_that_is_not_known_is_refused_until_the_scoring_is_said(
+    tmp_path: Path,
+) -> None:
+    folder = checkpoint(
+        tmp_path / "it", sentence_transformers={"activation_fn": "torch.nn.Tanh"}, num_labels=1
+    )
+
+    with pytest.raises(ModelRefused, match=r"activation_fn is torch\.nn\.Tanh.*write scoring = "):
+        read(folder)
+
+    said = read_checkpoint(folder, source="", weights=SAFETENSORS, scoring=Scoring.IDENTITY)
+    assert said.scoring is Scoring.IDENTITY

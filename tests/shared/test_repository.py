@@ -41,12 +41,14 @@ def test_what_the_file_says_is_believed_before_the_checkpoint(tmp_path: Path) ->
     checkpoint(tmp_path / "films" / "1", max_position_embeddings=128)
     model_toml(
         tmp_path / "films",
-        'labels = ["bad", "good"]\nscoring = "sigmoid"\nmax_tokens = 100\nmax_characters = 200\n',
+        'labels = ["bad", "good"]\nscoring = "sigmoid"\nthreshold = 0.2\nmax_tokens = 100\n'
+        "max_characters = 200\npairs = true\n",
     )
 
     spec = opened(tmp_path, "films").default
 
-    assert (spec.labels, spec.scoring) == (("bad", "good"), Scoring.SIGMOID)
+    assert (spec.labels, spec.scoring, spec.threshold) == (("bad", "good"), Scoring.SIGMOID, 0.2)
+    assert spec.text.pairs
     assert (spec.text.max_tokens, spec.text.max_characters) == (100, 200)
 
 
@@ -54,6 +56,7 @@ def test_what_the_file_says_is_believed_before_the_checkpoint(tmp_path: Path) ->
     ("text", "refusal"),
     [
         ('labels = ["a"]', "labels has 1 names, the model in .* has 2 outputs"),
+        ("threshold = 0.3", "threshold = 0.3 is of no use with scoring softmax: write scoring = "),
         ("max_tokens = 513", "max_tokens = 513, .* 512 positions: write at most 512"),
         ('default_version = "2"', 'default_version = "2": write one of 1'),
     ],

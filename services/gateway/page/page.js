@@ -476,7 +476,10 @@ function outputNode(row) {
   if (!known || !ranked.every((one) => typeof one?.score === "number"))
     return make("pre", {}, JSON.stringify(row, null, 2));
   const shares = ranked.every(({ score }) => score >= 0 && score <= 1);
-  return make("ol", { className: "labels" }, ...ranked.map((one) => labelNode(one, shares)));
+  const list = make("ol", { className: "labels" }, ...ranked.map((one) => labelNode(one, shares)));
+  if (row.threshold === undefined) return list;
+  const given = row.labels.map(({ label }) => label).join(", ") || "no label";
+  return make("div", {}, list, make("p", { className: "given" }, `over ${row.threshold}: ${given}`));
 }
 
 function labelNode({ label, score }, isShare) {

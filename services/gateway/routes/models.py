@@ -16,9 +16,11 @@ from shared.model_spec import AnyInput, ImageInput, ModelSpec, Scoring, TableInp
 
 _OUTPUTS: Final = {
     Scoring.SOFTMAX: "the likeliest label and its score; with top_k more of them in `top`",
-    Scoring.SIGMOID: "the likeliest label and its score, and in `labels` all that are likely",
+    Scoring.SIGMOID: "the likeliest label and its score; in `labels` all whose score is over "
+    "`threshold`; with top_k more in `top`, over it or not",
     Scoring.PROBABILITIES: "the likeliest label and its score; with top_k more of them in `top`",
-    Scoring.IDENTITY: "a score, or in `scores` one by label",
+    Scoring.IDENTITY: "the label of the highest value, and in `score` that value as the model "
+    "gives it; of several values each by label, in `scores`",
 }
 
 
@@ -70,6 +72,7 @@ def describe_model(catalogue: Catalogue, name: str, max_inputs: int) -> ModelInf
         licence=spec.licence,
         labels=list(spec.labels),
         scoring=spec.scoring,
+        threshold=spec.threshold if spec.labels and spec.scoring is Scoring.SIGMOID else None,
         limits=_limits(spec, max_inputs),
         features=list(spec.takes.features) if isinstance(spec.takes, TableInput) else [],
         missing=list(spec.takes.missing) if isinstance(spec.takes, TableInput) else [],
@@ -91,6 +94,8 @@ def _limits(spec: ModelSpec, max_inputs: int) -> Limits:
 
 def _input(spec: ModelSpec) -> str:
     match spec.takes:
+        case TextInput(pairs=True):
+            return "a pair of texts, which is not taken yet; single texts with pairs = false"
         case TextInput():
             return "a text, or a list of texts"
         case ImageInput(width=width, height=height, color=color):
