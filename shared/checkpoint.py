@@ -34,7 +34,9 @@ MODULES: Final = "modules.json"
 _SENTENCES: Final = "sentence_bert_config.json"
 _POOLING: Final = "1_Pooling/config.json"
 
-_CROSS_ENCODER: Final = "config_sentence_transformers.json"
+CROSS_ENCODER: Final = "config_sentence_transformers.json"
+BESIDE: Final = (TOKENIZER_CONFIG, SPECIAL_TOKENS, ADDED_TOKENS, CROSS_ENCODER)
+"""Files that a checkpoint may lack, and that change its answers where it has them."""
 _UNSTATED_MAX_TOKENS: Final = 512
 _NO_LIMIT_TOKENS: Final = 1e9
 """transformers writes ``model_max_length`` 1e30 where the tokenizer has no limit."""
@@ -139,7 +141,7 @@ def read_checkpoint(
     architecture = _architecture(config, folder, classifies=classifies)
     _check_files(folder, source=source, weights=weights)
     labels = labels_of(config, folder / CONFIG) if classifies else ()
-    beside = read_json(folder / _CROSS_ENCODER, CrossEncoder, optional=True)
+    beside = read_json(folder / CROSS_ENCODER, CrossEncoder, optional=True)
     positions = _positions(config)
     stated = read_json(folder / TOKENIZER_CONFIG, _TokenizerConfig, optional=True).model_max_length
     sentences = read_json(folder / _SENTENCES, _Sentences, optional=True).max_seq_length

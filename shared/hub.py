@@ -15,19 +15,13 @@ from typing import Any, Final
 
 import structlog
 
-from shared.checkpoint import (
-    ADDED_TOKENS,
-    CONFIG,
-    SPECIAL_TOKENS,
-    TOKENIZER,
-    TOKENIZER_CONFIG,
-)
+from shared.checkpoint import BESIDE, CONFIG, TOKENIZER
 from shared.model_spec import ModelRefused
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
-_FILES: Final = [CONFIG, TOKENIZER, TOKENIZER_CONFIG, SPECIAL_TOKENS, ADDED_TOKENS]
+_FILES: Final = [CONFIG, TOKENIZER, *BESIDE]
 _WEIGHTS: Final = ["*.safetensors", "*.safetensors.index.json"]
 _SUBFOLDERS: Final = ["*/*"]
 

@@ -33,7 +33,7 @@ from services.predictor.backends.sample_rows import SampleRows
 from services.predictor.backends.sharing import alike
 from services.predictor.backends.weights import one_line
 from services.predictor.collate import collate
-from shared.checkpoint import CONFIG, TOKENIZER, TOKENIZER_CONFIG
+from shared.checkpoint import BESIDE, CONFIG, TOKENIZER
 from shared.model_config import FILE
 
 TOLERANCE: Final = 1e-4
@@ -106,7 +106,7 @@ def export(checkpoint: Path, model: Path) -> Exported:
     version = model / "1"
     version.mkdir(parents=True, exist_ok=True)
     (model / FILE).write_text(_TOML)
-    for name in (CONFIG, TOKENIZER, TOKENIZER_CONFIG):
+    for name in (CONFIG, TOKENIZER, *BESIDE):
         if (checkpoint / name).is_file():
             shutil.copy(checkpoint / name, version / name)
     whole, small = version / FILES["float32"], version / FILES["int8"]
