@@ -8,6 +8,7 @@ from typing import Final
 
 from bench import (
     beside,
+    beside_large,
     clients,
     gateway_cpu,
     gpu,
@@ -38,6 +39,7 @@ MEASUREMENTS: Final[dict[str, Measurement]] = {
     "where": where.measure,
     "kinds": kinds.measure,
     "beside": beside.measure,
+    "beside-large": beside_large.measure,
     "redis-call": redis_call.measure,
     "memory": memory.measure,
     "scale": scale.measure,
