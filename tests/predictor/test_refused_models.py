@@ -265,8 +265,10 @@ def test_a_sample_that_is_no_picture_is_refused_by_who_reads_pictures(
     status, said = started(tmp_path, service, redis_url)
 
     assert status == 2
-    assert f'{folder}/model.toml: sample = "one.png": picture of 10 bytes is no PNG and no' in said
-    assert "put a small PNG or JPEG into the model's folder and write its name" in said
+    assert (
+        f'{folder}/model.toml: sample = "one.png": picture of 10 bytes is no PNG, JPEG or ' in said
+    )
+    assert "put a small PNG, JPEG or WebP into the model's folder and write its name" in said
 
 
 @pytest.mark.parametrize(
