@@ -85,9 +85,9 @@ class OnnxRows:
         gathered = self._shape.gather(rows)
         faults = self._feed.faults(gathered)
         failures = {place: Failure.of(fault) for place, fault in faults.items()}
-        good = [place for place in range(len(rows)) if place not in failures]
-        batches = [[place] for place in good] if self._one_by_one else [good] if good else []
-        return Prepared([self._feed.feeds(gathered[places]) for places in batches], failures)
+        good = np.delete(gathered, list(failures), axis=0) if failures else gathered
+        batches = np.split(good, len(good)) if self._one_by_one and len(good) else [good]
+        return Prepared([self._feed.feeds(batch) for batch in batches if len(batch)], failures)
 
     def forward(self, prepared: Prepared) -> list[Outcome]:
         """Scores, [labels], for each row; a row with NaN or infinity fails alone."""

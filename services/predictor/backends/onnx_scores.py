@@ -4,6 +4,7 @@ Pure: knows a graph's signature and what ``model.toml`` says; runs nothing. What
 made of them, they come out as [B, labels].
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ class Scores:
         labels = len(self.labels)
         if scores.ndim == 0 or len(scores) != rows:
             raise PredictionFailed(f"it answered {list(scores.shape)} for {rows} rows")
-        each = int(np.prod(scores.shape[1:]))
+        each = math.prod(scores.shape[1:])
         if each == 1 and self.complements:
             return self._both(scores.reshape(rows, 1))
         if each != labels or (labels > 1 and scores.shape[1] != labels):

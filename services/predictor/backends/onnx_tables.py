@@ -25,6 +25,16 @@ class _Slot:
     inner: tuple[int, ...]
     """Its shape behind the rows."""
 
+    def of(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Its columns of [B, features]."""
+        return rows if len(self.columns) == rows.shape[1] else rows[:, list(self.columns)]
+
+    def surely_holds(self, values: NDArray[Any]) -> bool:
+        """All of them: a look at the largest, which in most batches spares one at each (10 us)."""
+        if self.dtype.kind != "f":
+            return False
+        return bool(np.abs(values).max() <= np.finfo(self.dtype).max)
+
 
 class TableFeed:
     """float64 [B, features] to what the graph takes."""
@@ -44,7 +54,10 @@ class TableFeed:
         """Why rows, float64 [B, features], cannot be fed, by their place; the others can."""
         found: dict[int, InvalidRequest] = {}
         for slot in self._slots:
-            fits = held(rows[:, list(slot.columns)], slot.dtype)
+            values = slot.of(rows)
+            if slot.surely_holds(values):
+                continue
+            fits = held(values, slot.dtype)
             for place, at in np.argwhere(~fits):
                 column = slot.columns[at]
                 found[int(place)] = InvalidRequest(
@@ -56,9 +69,7 @@ class TableFeed:
     def feeds(self, rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Of rows without a fault."""
         return {
-            slot.name: rows[:, list(slot.columns)]
-            .astype(slot.dtype)
-            .reshape(len(rows), *slot.inner)
+            slot.name: slot.of(rows).astype(slot.dtype).reshape(len(rows), *slot.inner)
             for slot in self._slots
         }
 
