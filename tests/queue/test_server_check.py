@@ -2,8 +2,12 @@
 
 import asyncio
 import re
+import shutil
+import ssl
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -74,6 +78,28 @@ async def test_a_wrong_password_and_none_are_refused(start_redis: StartRedis) ->
         wrong = await refusal(server, query="?password=hunter3")
         assert "another user or password" in wrong
         assert "hunter" not in wrong
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """A certificate of localhost, and its key."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    asked = f"openssl req -x509 -nodes -newkey rsa:2048 -days 2 -subj /CN=localhost -keyout {key}"
+    subprocess.run([*asked.split(), "-out", certificate], check=True, capture_output=True)
+    return certificate, key
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
+async def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*self_signed(tmp_path))
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "localhost", ssl=context)
+    redis = connect(f"rediss://localhost:{server.sockets[0].getsockname()[1]}")
+
+    with pytest.raises(ServerUnfit, match=r"is not trusted .* \?ssl_ca_certs=<file>"):
+        await check_server(redis)
+
+    await redis.aclose()
+    server.close()
 
 
 async def test_a_database_that_is_not_there_is_refused(start_redis: StartRedis) -> None:
