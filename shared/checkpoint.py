@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from shared.model_spec import Embedding, ModelRefused, Pooling, Scoring
+from shared.model_spec import ModelRefused, Scoring
 from shared.models.classifier import (
     ClassifierConfig,
     CrossEncoder,
@@ -29,10 +29,6 @@ TOKENIZER_CONFIG: Final = "tokenizer_config.json"
 SPECIAL_TOKENS: Final = "special_tokens_map.json"
 ADDED_TOKENS: Final = "added_tokens.json"
 """Of older releases of transformers, which reads both."""
-MODULES: Final = "modules.json"
-"""What sentence-transformers writes: such a folder holds a model of sentence embeddings."""
-_SENTENCES: Final = "sentence_bert_config.json"
-_POOLING: Final = "1_Pooling/config.json"
 
 CROSS_ENCODER: Final = "config_sentence_transformers.json"
 BESIDE: Final = (TOKENIZER_CONFIG, SPECIAL_TOKENS, ADDED_TOKENS, CROSS_ENCODER)
@@ -75,19 +71,6 @@ class _TokenizerConfig(msgspec.Struct, frozen=True):
     model_max_length: float | None = None
 
 
-class _Module(msgspec.Struct, frozen=True):
-    type: str = ""
-
-
-class _Sentences(msgspec.Struct, frozen=True):
-    max_seq_length: int | None = None
-
-
-class _PoolingConfig(msgspec.Struct, frozen=True):
-    pooling_mode_cls_token: bool = False
-    pooling_mode_mean_tokens: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class Weights:
     """The files that a backend loads, and what to do where there are none."""
@@ -128,11 +111,13 @@ def read_checkpoint(
     weights: Weights | None,
     classifies: bool = True,
     scoring: Scoring | None = None,
+    max_tokens: int | None = None,
 ) -> Checkpoint:
     """What the checkpoint in ``folder`` states; ``source`` is its name in commands.
 
     ``weights`` is what must be there beside its configuration files; one that does not classify
     has no labels. Where ``scoring`` is given, what the files say of it does not count.
+    ``max_tokens`` counts where the tokenizer's own limit would.
 
     Raises:
         ModelRefused: not a sequence classifier, or a file is missing or contradicts itself.
@@ -143,40 +128,29 @@ def read_checkpoint(
     labels = labels_of(config, folder / CONFIG) if classifies else ()
     beside = read_json(folder / CROSS_ENCODER, CrossEncoder, optional=True)
     positions = _positions(config)
-    stated = read_json(folder / TOKENIZER_CONFIG, _TokenizerConfig, optional=True).model_max_length
-    sentences = read_json(folder / _SENTENCES, _Sentences, optional=True).max_seq_length
-    limits = [limit for limit in (positions, sentences) if limit]
-    limits += [int(stated)] if stated and 0 < stated < _NO_LIMIT_TOKENS else []
+    limits = [limit for limit in (positions, max_tokens or _tokenizer_limit(folder)) if limit]
     return Checkpoint(
         architecture=architecture,
         labels=labels,
         scoring=scoring or _scoring(config, labels, beside, folder),
-        pairs=takes_pairs(config, labels, beside),
+        pairs=classifies and takes_pairs(config, labels, beside),
         positions=positions,
         max_tokens=min(limits, default=_UNSTATED_MAX_TOKENS),
         pad_id=config.pad_token_id or 0,
     )
 
 
-def read_embedding(folder: Path) -> Embedding:
-    """What sentence-transformers' files state; without them the mean, normalised.
+def is_classifier(folder: Path) -> bool:
+    """Whether ``config.json`` in ``folder`` names a sequence classifier.
 
     Raises:
-        ModelRefused: they state another pooling
+        ModelRefused: the file cannot be read
     """
-    if not (folder / MODULES).is_file():
-        return Embedding(pooling=Pooling.MEAN, normalize=True)
-    modules = read_json(folder / MODULES, list[_Module])
-    pooling = read_json(folder / _POOLING, _PoolingConfig, optional=True)
-    normalize = any(module.type.endswith(".Normalize") for module in modules)
-    if pooling.pooling_mode_cls_token:
-        return Embedding(pooling=Pooling.CLS, normalize=normalize)
-    if pooling.pooling_mode_mean_tokens:
-        return Embedding(pooling=Pooling.MEAN, normalize=normalize)
-    raise ModelRefused(
-        f"{folder / _POOLING}: states neither the mean nor the first token, and nothing else is "
-        'served: write pooling = "mean" or "cls" into model.toml if that is right for the model'
-    )
+    config = read_json(folder / CONFIG, _Config, optional=True)
+    try:
+        return bool(architecture_of(config, folder / CONFIG))
+    except ModelRefused:
+        return False
 
 
 def read_json(file: Path, wanted: type[T], *, optional: bool = False) -> T:
@@ -231,6 +205,11 @@ def _check_files(folder: Path, *, source: str, weights: Weights | None) -> None:
         )
     if weights:
         check_weights(folder, weights)
+
+
+def _tokenizer_limit(folder: Path) -> int | None:
+    stated = read_json(folder / TOKENIZER_CONFIG, _TokenizerConfig, optional=True).model_max_length
+    return int(stated) if stated and 0 < stated < _NO_LIMIT_TOKENS else None
 
 
 def _scoring(

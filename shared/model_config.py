@@ -8,6 +8,7 @@ import difflib
 import json
 import math
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeGuard, get_type_hints
 
@@ -20,11 +21,11 @@ from shared.model_spec import (
     Cost,
     Layout,
     ModelRefused,
-    Pooling,
     Preprocess,
     Scoring,
     Task,
 )
+from shared.models.embedding import Pooling
 
 FILE: Final = "model.toml"
 
@@ -296,23 +297,27 @@ def _is_row(sample: object) -> TypeGuard[list[float]]:
 _KEYS: Final[dict[str, Any]] = get_type_hints(ModelConfig, include_extras=True)
 
 
-def read_model_config(file: Path) -> ModelConfig:
+def read_model_config(
+    file: Path | None, *, task: Callable[[], Task] = lambda: Task.TEXT_CLASSIFICATION
+) -> ModelConfig:
     """The checked content of a ``model.toml``, or the defaults where there is none.
+
+    ``task`` tells the one that counts where none is written.
 
     Raises:
         ModelRefused: one line for each wrong key, with what to write instead.
     """
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        document = tomllib.loads(file.read_text(encoding="utf-8")) if file else {}
     except FileNotFoundError:
-        return ModelConfig()
+        document = {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise ModelRefused(f"{file}: cannot be read as TOML: {exc}") from exc
     complaints = [line for key, value in document.items() for line in _complaints(key, value)]
     if complaints:
         raise ModelRefused("\n".join(f"{file}: {line}" for line in complaints))
     try:
-        return msgspec.convert(document, ModelConfig)
+        return msgspec.convert({"task": document.get("task") or task(), **document}, ModelConfig)
     except msgspec.ValidationError as exc:  # from __post_init__: each key alone is in order
         raise ModelRefused(f"{file}: {exc}") from exc
 

@@ -17,7 +17,6 @@ import msgspec
 
 from shared.checkpoint import (
     CONFIG,
-    MODULES,
     ONNX,
     PYTHON,
     SAFETENSORS,
@@ -25,14 +24,12 @@ from shared.checkpoint import (
     Weights,
     check_weights,
     read_checkpoint,
-    read_embedding,
 )
 from shared.contract import ModelKey
 from shared.model_config import FILE, ModelConfig, read_model_config
 from shared.model_spec import (
     AnyInput,
     Cost,
-    Embedding,
     ImageInput,
     Input,
     ModelRefused,
@@ -46,6 +43,8 @@ from shared.model_spec import (
     TextInput,
 )
 from shared.models.readable import check_readable, may_not_read_of, permission_told
+from shared.models.sentence_modules import MODULES
+from shared.models.sentences import sentences_in, task_of, with_sentences
 
 _CHARACTERS_PER_TOKEN: Final = 64
 _UNSAID_THRESHOLD: Final = 0.5
@@ -95,17 +94,31 @@ def open_model(
     """
     name = _safe(folder.name if name is None else name, folder)
     check_readable(folder, weights=weights)
-    believed = own_words and (folder / FILE).exists()
-    config = read_model_config(folder / FILE) if believed else ModelConfig()
-    if not believed and (folder / MODULES).is_file():
-        config = ModelConfig(task=Task.SENTENCE_EMBEDDING)
+    found = _version_folders(folder)
+    config = read_model_config(
+        folder / FILE if own_words else None, task=lambda: task_of([at for _, at in found])
+    )
+    if not found and config.task is not Task.ECHO:
+        raise ModelRefused(
+            f"{folder}: holds no version: put its files into {folder / '1'}, or move "
+            "the folder out of the repository"
+        )
     versions = {}
-    for version, at in _version_folders(folder, config):
-        checkpoint = _checkpoint(config, at, source=source or str(at), weights=weights)
-        _check(config, checkpoint, file=folder / FILE, folder=at)
+    for version, at in found or [("1", folder)]:
+        sentences = sentences_in(at, config, weights=weights)
+        files = sentences.transformer if sentences else at
+        checkpoint = _checkpoint(
+            config,
+            files,
+            source=source or str(files),
+            weights=weights,
+            max_tokens=sentences.max_tokens if sentences else None,
+        )
+        _check(config, checkpoint, file=folder / FILE, folder=files)
         sample = _sample(config, folder)
         key = ModelKey(name, version)
-        versions[version] = _spec(key, at, folder / FILE, config, checkpoint, sample)
+        spec = _spec(key, files, folder / FILE, config, checkpoint, sample)
+        versions[version] = with_sentences(spec, config, sentences) if sentences else spec
     default = config.default_version or list(versions)[-1]
     if default not in versions:
         raise ModelRefused(
@@ -132,18 +145,11 @@ def visible_folders(folder: Path) -> list[Path]:
         raise ModelRefused(f"{folder}: cannot be listed: {exc.strerror}") from exc
 
 
-def _version_folders(folder: Path, config: ModelConfig) -> list[tuple[str, Path]]:
-    """Lowest first, numbers by value."""
-    if (folder / CONFIG).is_file():
+def _version_folders(folder: Path) -> list[tuple[str, Path]]:
+    """Lowest first, numbers by value; a folder that is a checkpoint is its own only version."""
+    if (folder / CONFIG).is_file() or (folder / MODULES).is_file():
         return [("1", folder)]
     found = sorted(visible_folders(folder), key=lambda version: _natural(version.name))
-    if not found and config.task is Task.ECHO:
-        return [("1", folder)]
-    if not found:
-        raise ModelRefused(
-            f"{folder}: holds no version: put its files into {folder / '1'}, or move "
-            "the folder out of the repository"
-        )
     return [(_safe(version.name, version), version) for version in found]
 
 
@@ -166,7 +172,9 @@ def _weights(config: ModelConfig) -> Weights:
     return replace(usual, pattern=named) if named else usual
 
 
-def _checkpoint(config: ModelConfig, at: Path, *, source: str, weights: bool) -> Checkpoint:
+def _checkpoint(
+    config: ModelConfig, at: Path, *, source: str, weights: bool, max_tokens: int | None
+) -> Checkpoint:
     """What the files beside the weights state; those are looked for where they are to be loaded."""
     if config.task is Task.ECHO:
         return _STAND_IN
@@ -174,7 +182,12 @@ def _checkpoint(config: ModelConfig, at: Path, *, source: str, weights: bool) ->
     if config.task in (Task.TEXT_CLASSIFICATION, Task.SENTENCE_EMBEDDING):
         classifies = config.task is Task.TEXT_CLASSIFICATION
         return read_checkpoint(
-            at, source=source, weights=wanted, classifies=classifies, scoring=config.scoring
+            at,
+            source=source,
+            weights=wanted,
+            classifies=classifies,
+            scoring=config.scoring,
+            max_tokens=max_tokens,
         )
     if wanted:
         check_weights(at, wanted)
@@ -207,7 +220,7 @@ def _spec(
         scoring=config.scoring or checkpoint.scoring,
         threshold=_UNSAID_THRESHOLD if config.threshold is None else config.threshold,
         takes=_input(config, checkpoint),
-        embedding=_embedding(config, folder),
+        embedding=None,
         cost=config.cost or Cost.FIXED,
         preprocess=config.preprocess or _WHERE.get(config.task, Preprocess.INLINE),
         sample=sample,
@@ -252,18 +265,6 @@ def _input(config: ModelConfig, checkpoint: Checkpoint) -> Input:
         max_characters=config.max_characters or _CHARACTERS_PER_TOKEN * max_tokens,
         pad_id=checkpoint.pad_id,
         pairs=checkpoint.pairs if config.pairs is None else config.pairs,
-    )
-
-
-def _embedding(config: ModelConfig, folder: Path) -> Embedding | None:
-    if config.task is not Task.SENTENCE_EMBEDDING:
-        return None
-    if config.pooling is not None and config.normalize is not None:
-        return Embedding(pooling=config.pooling, normalize=config.normalize)
-    stated = read_embedding(folder)
-    return Embedding(
-        pooling=config.pooling or stated.pooling,
-        normalize=stated.normalize if config.normalize is None else config.normalize,
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.contract import ModelKey
+from shared.models.embedding import Embedding
 
 
 class ModelRefused(Exception):
@@ -41,23 +42,6 @@ class Scoring(StrEnum):
     """Regression: the logit is the score."""
     PROBABILITIES = "probabilities"
     """The model's outputs are the scores already."""
-
-
-class Pooling(StrEnum):
-    """How the vectors of a text's tokens become one."""
-
-    MEAN = "mean"
-    CLS = "cls"
-    """The first token's."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Embedding:
-    """What a model of sentence embeddings answers."""
-
-    pooling: Pooling
-    normalize: bool
-    """To length 1."""
 
 
 class Cost(StrEnum):
@@ -111,6 +95,10 @@ class TextInput:
     pad_id: int
     pairs: bool = False
     """It was trained on two texts at a time: one by itself is refused."""
+    prompt: str = ""
+    """What stands before every text."""
+    lower_case: bool = False
+    """Every text is written in small letters first, whatever the tokenizer's file says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,18 +51,18 @@ class TextCodec:
         return classified(success, self._spec, top_k=top_k)
 
     def _admit(self, text: str, *, truncate: bool) -> str | RequestRejected:
-        """Bound the work before it is done: a tokenizer reads all of a text to cut it."""
+        """With the model's prompt, and bounded: a tokenizer reads all of a text to cut it."""
         if self._spec.text.pairs:
             return InvalidRequest(
                 f"{self._spec.key.name} was trained on pairs of texts, which are not taken yet: "
                 "write pairs = false into its model.toml to have single texts classified"
             )
         limit = self._spec.text.max_characters
-        if len(text) <= limit:
-            return text
-        if not truncate:
-            return InputTooLong(len(text), limit, "characters")
-        return text[-limit:] if self._tokenizer.keeps_end else text[:limit]
+        if len(text) > limit:
+            if not truncate:
+                return InputTooLong(len(text), limit, "characters")
+            text = text[-limit:] if self._tokenizer.keeps_end else text[:limit]
+        return self._spec.text.prompt + text
 
     def _tokenize(self, texts: list[str]) -> Sequence[Encoding | RequestRejected]:
         """One call for all; one for each only where that fails."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import msgspec
 from tokenizers import Tokenizer
+from tokenizers.normalizers import Lowercase, Normalizer
+from tokenizers.normalizers import Sequence as Normalizers
 
 from services.preprocess.tokenizer_file import read_tokenizer
 from shared.checkpoint import CONFIG, read_json
@@ -42,6 +44,8 @@ def open_tokenizer(spec: ModelSpec) -> TextTokenizer:
         ModelRefused: the library cannot read it, or ``max_tokens`` leaves no room for text.
     """
     backend, side, typed = read_tokenizer(spec.folder)
+    if spec.text.lower_case:
+        backend.normalizer = _in_lower_case(backend.normalizer)
     special_tokens = backend.num_special_tokens_to_add(is_pair=False)
     if spec.text.max_tokens <= special_tokens:
         raise ModelRefused(
@@ -57,6 +61,17 @@ def open_tokenizer(spec: ModelSpec) -> TextTokenizer:
         typed=typed and any(backend.encode("a").type_ids),
         foreign_ids_from=_foreign_ids_from(backend, spec),
     )
+
+
+def _in_lower_case(normalizer: Normalizer | None) -> Normalizer:
+    """Before anything else, as sentence-transformers does, but where that is one of the steps."""
+    if isinstance(normalizer, Normalizers):
+        steps = [normalizer[place] for place in range(len(normalizer))]
+    else:
+        steps = [] if normalizer is None else [normalizer]
+    if normalizer is not None and any(isinstance(step, Lowercase) for step in steps):
+        return normalizer
+    return Normalizers([Lowercase(), *steps])
 
 
 def _foreign_ids_from(backend: Tokenizer, spec: ModelSpec) -> int | None:

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from transformers import AutoConfig, AutoModel
 
 from services.predictor.backends.torch_text import TorchText
 from services.predictor.rows import Row
 from shared.contract import ModelKey, Success
-from shared.model_spec import Embedding, ModelSpec, Pooling, Task
+from shared.model_spec import ModelSpec, Task
+from shared.models.embedding import Embedding, Pooling
+from tests.predictor.vectors import Vector, by_definition, to_length_1
 from tests.specs import classifier
 
 SIZES = {
@@ -47,7 +48,7 @@ def rows() -> list[Row]:
     return [Row({"input_ids": numbers.integers(5, 60, size=length)}) for length in LENGTHS]
 
 
-def vectors(model: TorchText, some: list[Row]) -> list[NDArray[np.float32]]:
+def vectors(model: TorchText, some: list[Row]) -> list[Vector]:
     found = []
     for outcome in model.forward(model.prepare(some)):
         assert isinstance(outcome, Success)
@@ -57,15 +58,15 @@ def vectors(model: TorchText, some: list[Row]) -> list[NDArray[np.float32]]:
     return found
 
 
-def by_hand(spec: ModelSpec, row: Row) -> NDArray[np.float32]:
+def by_hand(spec: ModelSpec, row: Row) -> Vector:
     assert spec.embedding is not None
     model = AutoModel.from_pretrained(spec.folder).eval()
     with torch.inference_mode():
         ids = torch.from_numpy(np.asarray(row.tensors["input_ids"], dtype=np.int64))[None]
         hidden = model(input_ids=ids).last_hidden_state[0].numpy()
-    vector = hidden[0] if spec.embedding.pooling is Pooling.CLS else hidden.mean(0)
-    scaled: NDArray[np.float32] = vector / np.linalg.norm(vector)
-    return scaled if spec.embedding.normalize else vector
+    (mode,) = spec.embedding.pooling
+    vector = by_definition(hidden, mode)
+    return to_length_1(vector) if spec.embedding.normalize else vector
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
@@ -74,7 +75,7 @@ def by_hand(spec: ModelSpec, row: Row) -> NDArray[np.float32]:
 def test_a_vector_is_what_one_would_compute_by_hand(
     family: str, pooling: Pooling, normalize: bool, tmp_path: Path
 ) -> None:
-    spec = build(family, tmp_path, Embedding(pooling=pooling, normalize=normalize))
+    spec = build(family, tmp_path, Embedding(pooling=(pooling,), normalize=normalize))
     packed = TorchText(spec, device="cpu", dtype="auto", threads=1)
     padded = TorchText(spec, device="cpu", dtype="auto", threads=1, pack=False)
 

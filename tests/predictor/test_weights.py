@@ -15,7 +15,8 @@ from services.predictor.backends.torch_module import TorchModule
 from services.predictor.backends.torch_text import TorchText
 from services.predictor.rows import Row
 from shared.contract import ModelKey, Success
-from shared.model_spec import Embedding, ModelSpec, Pooling, Scoring, TableInput, Task
+from shared.model_spec import ModelSpec, Scoring, TableInput, Task
+from shared.models.embedding import Embedding, Pooling
 from tests.predictor.families import build
 from tests.preprocess.checkpoints import rewrite
 from tests.specs import classifier
@@ -130,7 +131,7 @@ def test_a_prefix_does_not_help_weights_that_are_missing_anyhow(tmp_path: Path) 
 
 @pytest.mark.parametrize("part", ["pooler", "classifier"])
 def test_an_embedding_needs_neither_pooler_nor_head(tmp_path: Path, part: str) -> None:
-    embedding = Embedding(pooling=Pooling.MEAN, normalize=True)
+    embedding = Embedding(pooling=(Pooling.MEAN,), normalize=True)
     spec = classifier(
         key=ModelKey("bert", "1"),
         folder=build("bert", tmp_path).folder,

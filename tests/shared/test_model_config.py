@@ -47,7 +47,7 @@ WRONG: Final[dict[str, dict[str, str]]] = {
     "scoring": {"type": "1", "choice": '"argmax"'},
     "threshold": {"type": '"half"', "low": "-0.1", "high": "1.1", "no number": "nan"},
     "pairs": {"type": '"no"'},
-    "pooling": {"type": "1", "choice": '"max"'},
+    "pooling": {"type": "1", "choice": '"median"'},
     "normalize": {"type": '"yes"'},
     "max_tokens": {"type": '"512"', "part": "1.5", "low": "0"},
     "max_characters": {"type": '"512"', "part": "1.5", "low": "-1"},

@@ -1,4 +1,3 @@
-import json
 import re
 from pathlib import Path
 
@@ -6,7 +5,7 @@ import pytest
 
 from shared.contract import ModelKey
 from shared.errors import UnknownModel
-from shared.model_spec import Embedding, Pooling, Preprocess
+from shared.model_spec import Preprocess
 from shared.repository import ModelRefused, Repository, Scoring, Task, open_repository
 from tests.shared.models import checkpoint, model_toml
 
@@ -132,48 +131,6 @@ def test_a_process_that_is_told_to_serve_what_is_not_there_refuses(
 
     with pytest.raises(ModelRefused, match="SETTING: "):
         opened(tmp_path, "films").wanted([name], told_by="SETTING")
-
-
-def sentences(folder: Path, *, pooling: str = "mean_tokens", normalize: bool = True) -> Path:
-    """What sentence-transformers writes."""
-    checkpoint(folder, architectures=["BertModel"], max_position_embeddings=512)
-    kinds = ["Transformer", "Pooling", *(["Normalize"] if normalize else [])]
-    modules = [{"type": f"sentence_transformers.models.{kind}"} for kind in kinds]
-    (folder / "modules.json").write_text(json.dumps(modules))
-    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 256}')
-    (folder / "1_Pooling").mkdir()
-    (folder / "1_Pooling" / "config.json").write_text(json.dumps({f"pooling_mode_{pooling}": True}))
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("pooling", "normalize", "embedding"),
-    [
-        ("mean_tokens", True, Embedding(pooling=Pooling.MEAN, normalize=True)),
-        ("cls_token", False, Embedding(pooling=Pooling.CLS, normalize=False)),
-    ],
-)
-def test_a_folder_of_sentence_transformers_needs_no_file_of_ours(
-    tmp_path: Path, pooling: str, normalize: bool, embedding: Embedding
-) -> None:
-    folder = sentences(tmp_path / "mini", pooling=pooling, normalize=normalize)
-
-    spec = open_repository([], str(folder), weights=True).default
-
-    assert (spec.task, spec.embedding) == (Task.SENTENCE_EMBEDDING, embedding)
-    assert (spec.text.max_tokens, spec.labels) == (256, ())
-
-
-def test_another_pooling_is_refused_unless_the_file_says_what_to_do(tmp_path: Path) -> None:
-    sentences(tmp_path / "mini" / "1", pooling="max_tokens")
-    model_toml(tmp_path / "mini", 'task = "sentence-embedding"\n')
-    with pytest.raises(ModelRefused, match="neither the mean nor the first token"):
-        opened(tmp_path, "mini")
-
-    chosen = 'task = "sentence-embedding"\npooling = "cls"\nnormalize = false\n'
-    model_toml(tmp_path / "mini", chosen)
-    embedding = opened(tmp_path, "mini").default.embedding
-    assert embedding == Embedding(pooling=Pooling.CLS, normalize=False)
 
 
 PICTURES = """

@@ -1,13 +1,29 @@
 """What comes out of a transformer: a classifier's logits, or one vector for each text."""
 
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import torch
+import transformers
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
 
+from services.predictor.backends.base import UnknownBackend
 from services.predictor.backends.packing import Packed, Packing
-from shared.model_spec import Embedding, ModelSpec, Pooling
+from services.predictor.backends.pooling import end_to_end, pooled
+from services.predictor.backends.pretrained import config_of
+from services.predictor.backends.prompts import prompt_tokens
+from services.predictor.backends.sentence_steps import modules_of
+from shared.model_spec import ModelSpec
+from shared.models.embedding import Embedding
+
+_ENCODERS: Final = {
+    "t5": "T5EncoderModel",
+    "mt5": "MT5EncoderModel",
+    "umt5": "UMT5EncoderModel",
+    "longt5": "LongT5EncoderModel",
+    "switch_transformers": "SwitchTransformersEncoderModel",
+}
+"""Of an encoder and a decoder, the encoder alone makes vectors of texts."""
 
 
 class Head(Protocol):
@@ -21,6 +37,8 @@ class Head(Protocol):
     """It needs more than the first token of each text."""
     unused: tuple[str, ...]
     """Beginnings of names whose weights it does not read: a checkpoint may lack them."""
+    skipped: int
+    """Tokens at the beginning of every text that do not count: those of a prompt."""
 
     def padded(self, model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """[B, size]."""
@@ -36,6 +54,7 @@ class Classification:
     output = "logits"
     every_token = False
     unused: tuple[str, ...] = ()
+    skipped = 0
 
     def padded(self, model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """[B, labels]."""
@@ -49,44 +68,57 @@ class Classification:
 
 
 class SentenceEmbedding:
-    """One vector for each text, [B, width]: of its first token, or the mean of all."""
+    """One vector for each text, float32 [B, size], as the modules of its folder compute it."""
 
-    auto = AutoModel
     output = "embedding"
     every_token = True
     unused: tuple[str, ...] = ("pooler.",)
 
-    def __init__(self, embedding: Embedding) -> None:
-        self._of_first = embedding.pooling is Pooling.CLS
-        self._normalize = embedding.normalize
+    def __init__(self, spec: ModelSpec, embedding: Embedding, device: torch.device) -> None:
+        self.auto = _transformer_of(spec)
+        self._stated = embedding
+        self.skipped = prompt_tokens(spec)
+        self._token_steps = modules_of(embedding.token_steps).to(device)
+        self._steps = modules_of(embedding.steps).to(device)
 
     def padded(self, model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """[B, width]."""
+        """[B, size]."""
         hidden: torch.Tensor = model(**inputs).last_hidden_state  # [B, T, width]
-        if self._of_first:
-            return self._scaled(hidden[:, 0])
-        mask = inputs.get("attention_mask")
-        if mask is None:
-            return self._scaled(hidden.mean(1))
-        real = mask[..., None].to(hidden.dtype)
-        return self._scaled((hidden * real).sum(1) / real.sum(1))
+        return self._vectors(*end_to_end(hidden, inputs.get("attention_mask")))
 
     def packed(self, packing: Packing, packed: Packed) -> torch.Tensor:
-        """[B, width]."""
+        """[B, size]."""
         hidden: torch.Tensor = packing.answer(packed).last_hidden_state[0]  # [N, width]
-        bounds = packed.bounds.to(hidden.device).long()
-        if self._of_first:
-            return self._scaled(hidden[bounds[:-1]])
-        lengths = bounds.diff()
-        sums = hidden.new_zeros(len(lengths), hidden.shape[-1])
-        whose = torch.arange(len(lengths), device=hidden.device).repeat_interleave(lengths)
-        sums.index_add_(0, whose, hidden)
-        return self._scaled(sums / lengths[:, None].to(hidden.dtype))
+        return self._vectors(hidden, packed.bounds.to(hidden.device).long())
 
-    def _scaled(self, vectors: torch.Tensor) -> torch.Tensor:
-        return normalize(vectors, dim=-1) if self._normalize else vectors
+    def _vectors(self, hidden: torch.Tensor, bounds: torch.Tensor) -> torch.Tensor:
+        tokens = self._token_steps(hidden.float())
+        vectors = pooled(tokens, bounds, self._stated.pooling, skipped=self.skipped)
+        answered: torch.Tensor = self._steps(vectors)[:, : self._stated.dimensions]
+        return normalize(answered, dim=-1) if self._stated.normalize else answered
 
 
-def head_of(spec: ModelSpec) -> Head:
+def _transformer_of(spec: ModelSpec) -> Any:
+    """The class of transformers whose last hidden state sentence-transformers pools.
+
+    Raises:
+        UnknownBackend: it would pool what a class computes that is not known here
+    """
+    config = config_of(spec.folder)
+    kind: str = config.model_type
+    if kind in _ENCODERS:
+        return getattr(transformers, _ENCODERS[kind])
+    if config.is_encoder_decoder:
+        raise UnknownBackend(
+            f'{spec.folder / "config.json"}: model_type = "{kind}", an encoder with a decoder, '
+            f"makes no sentence embeddings here, only {', '.join(_ENCODERS)} do: serve it with "
+            'backend = "python", see docs/your-own-python.md'
+        )
+    return AutoModel
+
+
+def head_of(spec: ModelSpec, device: torch.device) -> Head:
     """As the model's task has it."""
-    return SentenceEmbedding(spec.embedding) if spec.embedding else Classification()
+    if spec.embedding:
+        return SentenceEmbedding(spec, spec.embedding, device)
+    return Classification()

@@ -58,7 +58,7 @@ def load_pretrained(
             transformers cannot make such a model
     """
     files = weight_files(folder)
-    config = _config(folder)
+    config = config_of(folder)
     with _quiet():
         model, fit = _load(auto, folder, config, dtype=dtype, unused=unused, **options)
         if fit.missing and (prefix := prefix_of(name for file in files for name in names_in(file))):
@@ -74,7 +74,12 @@ def load_pretrained(
     return model.eval()
 
 
-def _config(folder: Path) -> PretrainedConfig:
+def config_of(folder: Path) -> PretrainedConfig:
+    """What transformers makes of ``config.json`` in ``folder``.
+
+    Raises:
+        UnknownBackend: it is of no type that transformers has, or of the wrong shape
+    """
     try:
         with _quiet():
             return AutoConfig.from_pretrained(

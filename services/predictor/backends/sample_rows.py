@@ -42,11 +42,14 @@ class _Text:
 class SampleRows:
     """Makes rows for one model."""
 
-    def __init__(self, model: PreTrainedModel, folder: Path, *, text: str, longest: int) -> None:
+    def __init__(
+        self, model: PreTrainedModel, folder: Path, *, text: str, longest: int, prompt: int = 0
+    ) -> None:
+        """``prompt`` is the number of tokens at the beginning of ``text`` that every row keeps."""
         self._longest = longest
         self._vocabulary = vocabulary_of(model)
         self._config: Any = model.config
-        known = _tokens_of(folder, text, longest=longest) or self._nameless()
+        known = _tokens_of(folder, text, longest=longest, prompt=prompt) or self._nameless()
         self._text = known
         spread = (place * self._vocabulary // _SPREAD for place in range(1, _SPREAD))
         self._middle = [
@@ -108,7 +111,7 @@ def vocabulary_of(model: PreTrainedModel) -> int:
         return int(model.config.get_text_config().vocab_size)
 
 
-def _tokens_of(folder: Path, text: str, *, longest: int) -> _Text | None:
+def _tokens_of(folder: Path, text: str, *, longest: int, prompt: int) -> _Text | None:
     """None where transformers has no tokenizer for the folder."""
     if not (folder / TOKENIZER).is_file():
         return None  # transformers would make one up
@@ -125,7 +128,8 @@ def _tokens_of(folder: Path, text: str, *, longest: int) -> _Text | None:
         return None
     if 0 not in marks:
         return None
-    start, end = marks.index(0), len(marks) - marks[::-1].index(0)
+    end = len(marks) - marks[::-1].index(0)
+    start = min(max(marks.index(0), prompt), end - 1)
     return _Text(
         head=tuple(ids[:start]),
         middle=tuple(ids[start:end]),

@@ -73,7 +73,7 @@ class TorchText:
         self._device = choose_device(device)
         self.device = str(self._device)
         self._pack = pack
-        self._head = head_of(spec)
+        self._head = head_of(spec, self._device)
         wanted = Form(choose_dtype(dtype, self._device), int8=dtype == "int8")
         safest = Form(torch.float32, laid_out=False)
         self._open_in_one_of(dict.fromkeys((wanted, Form(torch.float32), safest)))
@@ -99,8 +99,10 @@ class TorchText:
         folder, takes = self._spec.folder, self._spec.text
         model = load_pretrained(self._head.auto, folder, dtype=form.dtype, unused=self._head.unused)
         pad_id = takes.pad_id if 0 <= takes.pad_id < vocabulary_of(model) else 0
-        text = str(self._spec.sample)
-        self._samples = SampleRows(model, folder, text=text, longest=takes.max_tokens)
+        text = takes.prompt + str(self._spec.sample)
+        self._samples = SampleRows(
+            model, folder, text=text, longest=takes.max_tokens, prompt=self._head.skipped
+        )
         self._transformer = Transformer(
             model.to(self._device), self._head, device=self._device, pad_id=pad_id
         )
