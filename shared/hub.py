@@ -8,20 +8,24 @@ What the cache holds is used, and the hub is not asked: a start does not depend 
 and every process of a service serves the same revision.
 """
 
+import glob
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
-from shared.checkpoint import BESIDE, CONFIG, TOKENIZER
+from shared.checkpoint import BESIDE, CONFIG, TOKENIZER, is_classifier
 from shared.model_spec import ModelRefused
+from shared.models.sentence_modules import MODULES, lacks_files, read_modules
+from shared.models.sentence_settings import TRANSFORMER_FILES
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
-_FILES: Final = [CONFIG, TOKENIZER, *BESIDE]
+_FILES: Final = [CONFIG, TOKENIZER, *BESIDE, *TRANSFORMER_FILES]
 _WEIGHTS: Final = ["*.safetensors", "*.safetensors.index.json"]
 _SUBFOLDERS: Final = ["*/*"]
 
@@ -40,39 +44,65 @@ def hub_id_of(folder: Path) -> str | None:
 
 
 def fetch(hub_id: str, *, weights: bool) -> Path:
-    """The folder in the local cache that holds the checkpoint, without files in subfolders.
+    """The folder in the local cache that holds the checkpoint.
+
+    Without files in subfolders, but for those that a ``modules.json`` names: of each the
+    configuration, the tokenizer and the safetensors.
 
     Raises:
-        ModelRefused: unknown, gated, unreachable, or not in the cache of an offline machine.
+        ModelRefused: unknown, gated, unreachable, or not in the cache of an offline machine; or
+            what it has as ``modules.json`` is none.
     """
-    from huggingface_hub import set_client_factory, snapshot_download
+    from huggingface_hub import set_client_factory
     from huggingface_hub.errors import HFValidationError
 
-    wanted = _FILES + _WEIGHTS if weights else _FILES
     try:
-        if (folder := _cached(hub_id, wanted, weights=weights)) is not None:
+        if (folder := _cached(hub_id, weights=weights)) is not None:
             return folder
         set_client_factory(_client)
         log.info("fetching a checkpoint from the hub", hub_id=hub_id)
-        return Path(snapshot_download(hub_id, allow_patterns=wanted, ignore_patterns=_SUBFOLDERS))
+        return _fetched(hub_id, weights=weights)
     except (OSError, HFValidationError) as exc:  # every error of the hub is an OSError
         raise ModelRefused(
             f"{hub_id}: is no directory here, and cannot be fetched from the hub: {_in_a_line(exc)}"
         ) from exc
 
 
-def _cached(hub_id: str, wanted: list[str], *, weights: bool) -> Path | None:
-    """The newest revision in the cache, None where it is not there or not all of it."""
+def _fetched(hub_id: str, *, weights: bool, **how: Any) -> Path:
+    """What is wanted of the newest revision; the subfolders are known when the rest is there."""
     from huggingface_hub import snapshot_download
+
+    wanted = [MODULES, *_wanted(weights=weights)]
+    folder = Path(
+        snapshot_download(hub_id, allow_patterns=wanted, ignore_patterns=_SUBFOLDERS, **how)
+    )
+    subfolders = _subfolders(folder)
+    if subfolders:
+        names = _wanted(weights=weights)
+        within = [f"{glob.escape(place)}/{name}" for place in subfolders for name in names]
+        snapshot_download(hub_id, revision=folder.name, allow_patterns=within, **how)
+    return folder
+
+
+def _wanted(*, weights: bool) -> Sequence[str]:
+    return [*_FILES, *_WEIGHTS] if weights else _FILES
+
+
+def _subfolders(folder: Path) -> list[str]:
+    if not (folder / MODULES).is_file():
+        return []
+    places = {module.path.strip("/") for module in read_modules(folder)}
+    return sorted(place for place in places if place)
+
+
+def _cached(hub_id: str, *, weights: bool) -> Path | None:
+    """The newest revision in the cache, None where it is not there or not all of it."""
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        found = snapshot_download(
-            hub_id, allow_patterns=wanted, ignore_patterns=_SUBFOLDERS, local_files_only=True
-        )
+        folder = _fetched(hub_id, weights=weights, local_files_only=True)
     except LocalEntryNotFoundError:  # an incomplete one is among these
         return None
-    folder = Path(found)
     if not _is_whole(folder, weights=weights):
         return None
     log.info(
@@ -85,7 +115,16 @@ def _cached(hub_id: str, wanted: list[str], *, weights: bool) -> Path | None:
 
 
 def _is_whole(folder: Path, *, weights: bool) -> bool:
-    """What the library cannot tell of a folder that an older version of it has filled."""
+    """What the library cannot tell of a folder that something else has filled."""
+    if not (folder / MODULES).is_file():
+        return is_classifier(folder) and _has_transformer(folder, weights=weights)
+    transformer, *others = read_modules(folder)
+    return _has_transformer(folder / transformer.path, weights=weights) and not any(
+        lacks_files(folder, module, weights=weights) for module in others
+    )
+
+
+def _has_transformer(folder: Path, *, weights: bool) -> bool:
     if not (folder / CONFIG).is_file():
         return False
     if not weights:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from shared.hub import is_hub_id
+from tests.sentence_folders import add_modules, dense, pooling
 from tests.shared.models import checkpoint
 from tests.silent_server import silent_server
+from tests.small_hub import small_hub
 
 ROOT = Path(__file__).parents[2]
 COMMIT = "0123456789" * 4
@@ -26,10 +29,12 @@ except ModelRefused as refused:
 """
 
 
-def ask_the_hub(cache: Path, model: str, wanted: str, **settings: str) -> str:
+def ask_the_hub(
+    cache: Path, model: str, wanted: str, *, script: str = ASK_THE_HUB, **settings: str
+) -> str:
     """In a process of its own: huggingface_hub reads its settings once."""
     own = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache), "HF_HUB_ETAG_TIMEOUT": "1"}
-    asked = [sys.executable, "-c", ASK_THE_HUB, model, wanted]
+    asked = [sys.executable, "-c", script, model, wanted]
     env = {**os.environ, **own, **settings}
     told = subprocess.run(asked, env=env, cwd=ROOT, check=True, capture_output=True, text=True)
     return told.stdout.splitlines()[-1]
@@ -99,6 +104,84 @@ def test_a_silent_hub_is_waited_for_no_longer_than_its_limit(tmp_path: Path) -> 
         assert "owner/absent: is no directory here, and cannot be fetched from the hub" in told
         assert "timed out" in told
         assert time.monotonic() - began_s < 20  # two requests of a second each, and a start
+
+
+def sentences(folder: Path) -> Path:
+    """Of sentence-transformers, with what is never fetched beside what is."""
+    checkpoint(folder / "0_Transformer", architectures=["BertModel"])
+    (_, layer) = add_modules(
+        folder, [pooling("cls_token"), dense()], transformer="0_Transformer", whole={}
+    )
+    (layer / "model.safetensors").touch()
+    for name in ("model.py", "pytorch_model.bin"):
+        (layer / name).write_text("code")
+        (folder / name).write_text("code")
+    return folder
+
+
+DESCRIBE = """
+import sys
+from shared.repository import open_repository
+spec = open_repository([], sys.argv[1], weights=sys.argv[2] == "weights").default
+steps = [step.file for step in spec.embedding.steps]
+print(spec.folder.name, *spec.embedding.pooling, *(step.is_file() for step in steps))
+"""
+
+
+def test_a_folder_of_sentence_transformers_is_served_from_the_cache(tmp_path: Path) -> None:
+    folder = cached(tmp_path)
+    shutil.rmtree(folder)
+    sentences(folder)
+
+    told = ask_the_hub(tmp_path, "owner/tiny.model", "weights", script=DESCRIBE)
+
+    assert told == "0_Transformer cls True"
+
+
+@pytest.mark.parametrize("missing", ["modules.json", "1_Pooling", "2_Dense/model.safetensors"])
+def test_a_module_that_the_cache_lacks_is_asked_of_the_hub(tmp_path: Path, missing: str) -> None:
+    folder = cached(tmp_path)
+    shutil.rmtree(folder)
+    there = sentences(folder) / missing
+    if there.is_dir():
+        shutil.rmtree(there)
+    else:
+        there.unlink()
+    with silent_server() as hub:
+        online = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.url}
+
+        ask_the_hub(tmp_path, "owner/tiny.model", "weights", **online)
+
+        assert hub.called.is_set()
+
+
+@pytest.mark.parametrize("wanted", ["weights", "no weights"])
+def test_of_a_folder_of_sentence_transformers_what_its_modules_name_is_fetched(
+    tmp_path: Path, wanted: str
+) -> None:
+    published = sentences(tmp_path / "published")
+    (published / "3_Else").mkdir()
+    (published / "3_Else" / "config.json").touch()
+    with small_hub(published, commit=COMMIT) as url:
+        online = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": url, "HF_HUB_DISABLE_XET": "1"}
+
+        told = ask_the_hub(
+            tmp_path / "cache", "owner/tiny.model", wanted, script=DESCRIBE, **online
+        )
+
+    folder = tmp_path / "cache" / "models--owner--tiny.model" / "snapshots" / COMMIT
+    found = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+    weights = {"0_Transformer/model.safetensors", "2_Dense/model.safetensors"}
+    assert told == f"0_Transformer cls {wanted == 'weights'}"
+    assert found == {
+        "modules.json",
+        "config_sentence_transformers.json",
+        "0_Transformer/config.json",
+        "0_Transformer/tokenizer.json",
+        "1_Pooling/config.json",
+        "2_Dense/config.json",
+        *(weights if wanted == "weights" else ()),
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,68 @@
+"""A stand-in for the Hugging Face hub: one model at one revision, from a folder, over HTTP."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+
+@contextmanager
+def small_hub(folder: Path, *, commit: str) -> Iterator[str]:
+    """Serve ``folder`` as whatever model is asked for; its URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _answering(folder, commit))
+    thread = Thread(target=server.serve_forever, name="small hub")
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _answering(folder: Path, commit: str) -> type[BaseHTTPRequestHandler]:
+    files = {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+    tree = [
+        {"type": "file", "path": name, "size": len(body), "oid": _blob(body)}
+        for name, body in files.items()
+    ]
+    listings = {"revision": {"id": "a/model", "sha": commit}, "tree": tree}
+
+    class Hub(BaseHTTPRequestHandler):
+        """``/api/models/<owner>/<name>/tree/…`` lists files, ``…/resolve/…/<file>`` is one."""
+
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self._answer(with_body=True)
+
+        def do_HEAD(self) -> None:
+            self._answer(with_body=False)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing: a test reads its own output."""
+
+        def _answer(self, *, with_body: bool) -> None:
+            if self.path.startswith("/api/models/"):
+                body: bytes | None = json.dumps(listings[self.path.split("/")[5]]).encode()
+            else:
+                body = files.get(self.path.partition("/resolve/")[2].partition("/")[2])
+            self.send_response(404 if body is None else 200)
+            self.send_header("Content-Length", str(len(body or b"")))
+            self.send_header("X-Repo-Commit", commit)
+            self.send_header("ETag", f'"{_blob(body or b"")}"')
+            if body is None:
+                self.send_header("X-Error-Code", "EntryNotFound")
+            self.end_headers()
+            if with_body and body:
+                self.wfile.write(body)
+
+    return Hub
+
+
+def _blob(body: bytes) -> str:
+    """Its name in Git."""
+    return hashlib.sha1(b"blob %d\0" % len(body) + body).hexdigest()
