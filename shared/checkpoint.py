@@ -65,6 +65,7 @@ class _Config(ClassifierConfig, frozen=True):
     max_position_embeddings: int | None = None
     n_positions: int | None = None
     pad_token_id: int | None = None
+    vocab_size: int | None = None
 
 
 class _TokenizerConfig(msgspec.Struct, frozen=True):
@@ -136,7 +137,7 @@ def read_checkpoint(
         pairs=classifies and takes_pairs(config, labels, beside),
         positions=positions,
         max_tokens=min(limits, default=_UNSTATED_MAX_TOKENS),
-        pad_id=config.pad_token_id or 0,
+        pad_id=_pad_id(config),
     )
 
 
@@ -219,6 +220,13 @@ def _scoring(
         return Scoring.IDENTITY
     activation = activation_of(config, beside)
     return scoring_of(config, labels, folder / CONFIG, activation=activation)
+
+
+def _pad_id(config: _Config) -> int:
+    """An id that has an embedding: -1 is written where none was meant."""
+    stated = config.pad_token_id or 0
+    known = stated >= 0 and (config.vocab_size is None or stated < config.vocab_size)
+    return stated if known else 0
 
 
 def _positions(config: _Config) -> int | None:

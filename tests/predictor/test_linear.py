@@ -76,3 +76,15 @@ def test_no_linear_layer_is_left_out(linear: nn.Linear) -> None:
 
     assert [type(module) for module in model] == [BlockedLinear, BlockedLinear]
     torch.testing.assert_close(model(hidden), before)
+
+
+@pytest.mark.parametrize("make", [BlockedLinear, Int8Linear])
+@torch.inference_mode()
+def test_shape_and_type_of_a_weight_are_there_to_be_asked_for_and_its_numbers_are_not(
+    linear: nn.Linear, make: Callable[[nn.Linear], nn.Module]
+) -> None:
+    weight = make(linear).weight
+
+    assert isinstance(weight, torch.Tensor)
+    assert (weight.shape, weight.dtype) == (linear.weight.shape, linear.weight.dtype)
+    assert nn.functional.linear(torch.randn(3, IN), weight).isnan().all()

@@ -103,6 +103,7 @@ SENTENCE = ("bart", "t5")
             Sharing(alone=True),
         ),
         ("gpt2", {"n_embd": 16, "n_layer": 2, "n_head": 2, "pad_token_id": END}, False, Sharing()),
+        ("bloom", {"pretraining_tp": 2, "slow_but_exact": True}, False, Sharing()),
         ("llama", {"num_key_value_heads": 2}, False, Sharing()),
         ("llama", {"num_key_value_heads": 2, "pad_token_id": None}, False, Sharing(alone=True)),
         ("bart", {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1}, False, None),

@@ -249,3 +249,18 @@ def test_an_activation_that_is_not_known_is_refused_until_the_scoring_is_said(
 
     said = read_checkpoint(folder, source="", weights=SAFETENSORS, scoring=Scoring.IDENTITY)
     assert said.scoring is Scoring.IDENTITY
+
+
+@pytest.mark.parametrize(
+    ("config", "pad_id"),
+    [
+        ({"pad_token_id": 3, "vocab_size": 60}, 3),
+        ({"pad_token_id": None}, 0),
+        ({"pad_token_id": -1}, 0),
+        ({"pad_token_id": 60, "vocab_size": 60}, 0),
+    ],
+)
+def test_rows_are_padded_with_an_id_that_has_an_embedding(
+    tmp_path: Path, config: dict[str, object], pad_id: int
+) -> None:
+    assert stated(tmp_path, **config).pad_id == pad_id

@@ -94,6 +94,6 @@ class Int8Linear(nn.Module):
 def _without_numbers(weight: torch.Tensor) -> torch.Tensor:
     """Shape and type, for models that ask a layer for them (T5 asks for the type).
 
-    One that computes with it raises, where its first batch is tried: the numbers are elsewhere.
+    One that computes with it gets NaN, which the trial at load finds: the numbers are elsewhere.
     """
-    return torch.empty_like(weight, device="meta")
+    return torch.full((1, 1), float("nan"), dtype=weight.dtype).expand(weight.shape)
