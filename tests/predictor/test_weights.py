@@ -272,7 +272,7 @@ def table(tmp_path: Path, **weights: torch.Tensor) -> ModelSpec:
 def load_table(spec: ModelSpec) -> TorchModule:
     from dataclasses import replace
 
-    spec = replace(spec, takes=TableInput(features=("x", "y")))
+    spec = replace(spec, takes=TableInput(features=("x", "y")), sample=(1, 2))
     return TorchModule(spec, device="cpu", dtype="auto", threads=1)
 
 
