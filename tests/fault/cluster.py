@@ -32,6 +32,8 @@ SLACK_S: Final = 10.0
 _SHORT: Final = {
     "PENSTOCK_LEASE_MS": str(round(LEASE_S * 1e3)),
     "PENSTOCK_RENEW_EVERY_MS": "300",
+    # The ledgers read every end a second time, also of what was answered at once.
+    "PENSTOCK_ANSWERED_RETENTION_MS": "3600000",
     "PENSTOCK_PREDICTOR_RECLAIM_EVERY_MS": "200",
     "PENSTOCK_PREPROCESS_RECLAIM_EVERY_MS": "200",
 }
