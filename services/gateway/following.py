@@ -118,6 +118,7 @@ def with_codecs(
                 codecs[spec.key] = open_codec(spec)
         except ModelRefused as why:
             refused[spec.key.name] = str(why)
-    for name, reason in {**repository.refused, **refused}.items():
+    left = repository.refusing(refused, before=before)
+    for name, reason in left.refused.items():
         log.warning("a model is refused, the others are served", model=name, why=reason)
-    return repository.refusing(refused, before=before), codecs
+    return left, codecs

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Literal
+from typing import Final
 
 import structlog
 
@@ -24,7 +24,7 @@ from shared.contract import ModelKey
 from shared.errors import DeviceLost, QueueUnavailable
 from shared.model_spec import ModelRefused, ModelSpec
 from shared.queue.patience import Patience
-from shared.queue.wishes import Wishes
+from shared.queue.wishes import Refusals, Wishes
 from shared.repository import Repository
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -70,7 +70,6 @@ class Fleet:
         wanted: Wanted,
         backlog: Backlog,
     ) -> None:
-        self._said_refused = False
         self._thread = thread
         self._wishes = wishes
         self._repository = repository
@@ -88,9 +87,7 @@ class Fleet:
         self._running: dict[ModelKey, _Running] = {}
         self._leaving: dict[ModelKey, int] = {}
         """Until every gateway has followed the catalogue to that revision."""
-        self._refused: dict[ModelKey, str] = {}
-        """Why a version that is wanted was not loaded, until the catalogue changes; a model none
-        of whose versions can be read has the version ''."""
+        self._refused = Refusals()
         self._started = 0
 
     def servings(self) -> list[Serving]:
@@ -115,8 +112,7 @@ class Fleet:
         first = repository.default_name
         for spec in sorted(self._follow_to(repository, desired), key=lambda s: s.key.name != first):
             await self._try_to_load(spec)
-        if self._refused and not self._waiting and not desired.models:
-            raise ModelRefused("\n".join(self._refused.values()))
+        self._refused.check(loaded=bool(self._waiting or desired.models))
         return [serving.model for serving in self._waiting]
 
     async def open(self) -> None:
@@ -142,7 +138,7 @@ class Fleet:
                 await self._take_back(tasks)
                 for model in [key for key in self._leaving if key in self._running]:
                     await self._let_go(model)
-                await self._say_what_is_refused()
+                await self._refused.say(self._wishes)
             await asyncio.sleep(_EVERY_S)
 
     async def drain(self) -> None:
@@ -188,9 +184,9 @@ class Fleet:
     def _follow_to(self, repository: Repository, desired: Desired) -> list[ModelSpec]:
         """What this process is to serve from now on."""
         told = self._wanted(repository)
-        self._refused.clear()
+        self._refused.reasons.clear()
         for name, why in told.refused.items():
-            self._refuse(ModelKey(name, ""), why)
+            self._refused.reasons[ModelKey(name, "")] = why
         self._catalogue.follow(repository, desired)
         served = {spec.key for spec in self._catalogue.specs()}
         self._unwanted = {spec.key: spec for spec in told.specs if spec.key not in served}
@@ -202,27 +198,15 @@ class Fleet:
         except DeviceLost:
             raise
         except (ModelRefused, UnknownBackend) as refused:
-            return self._refuse(spec.key, str(refused))
+            why = str(refused)
         except Exception as raised:  # the wall: one bad model beside good ones
             log.exception("loading a model raised", model=str(spec.key))
-            return self._refuse(spec.key, f"loading raised {type(raised).__name__}: {raised}")
-        self._refused.pop(spec.key, None)
-        return True
-
-    def _refuse(self, model: ModelKey, why: str) -> Literal[False]:
-        log.warning("a model cannot be loaded, the others are served", model=str(model), why=why)
-        self._refused[model] = why
+            why = f"loading raised {type(raised).__name__}: {raised}"
+        else:
+            self._refused.reasons.pop(spec.key, None)
+            return True
+        self._refused.reasons[spec.key] = why
         return False
-
-    async def _say_what_is_refused(self) -> None:
-        """To the gateways, as long as something is; and once when nothing is any more.
-
-        Raises:
-            QueueUnavailable
-        """
-        if self._refused or self._said_refused:
-            await self._wishes.refuse(self._refused)
-        self._said_refused = bool(self._refused)
 
     async def _load_one(self, spec: ModelSpec) -> None:
         """On the device's thread; it has its place at the queue then."""

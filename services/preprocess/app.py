@@ -33,7 +33,7 @@ from shared.queue.drain import GraceRanOut, NothingToFinish, bound_the_drain
 from shared.queue.leases import Leases, keep_leases
 from shared.queue.patience import Patience
 from shared.queue.server_check import wait_for_fit
-from shared.queue.wishes import Wishes
+from shared.queue.wishes import Refusals, Wishes
 from shared.repository import open_repository
 from shared.stopping import leave, unless_stopped
 from shared.telemetry import OpsServer
@@ -133,6 +133,8 @@ class Preprocessor:
 
     def __init__(self, settings: PreprocessSettings) -> None:
         self._settings = settings
+        self._others_need_none = False
+        """There are models that are served without a preprocess worker."""
         self._specs = self._wanted()
         self._name = process_name()
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="preprocess")
@@ -141,9 +143,7 @@ class Preprocessor:
         self._working: list[asyncio.Task[None]] = []
         self._numbers = itertools.count()
         self._revision = 0
-        self._refused: dict[ModelKey, str] = {}
-        """Why inputs of a model are not encoded here; tried again when the catalogue changes."""
-        self._said_refused = False
+        self._refused = Refusals()
         self._not_ready: str | None = "it is starting"
         self._stop = asyncio.Event()
 
@@ -167,7 +167,9 @@ class Preprocessor:
             shared.models, shared.model, alone=shared.model_alone, weights=False
         )
         wanted = repository.wanted(self._settings.models, told_by="PENSTOCK_PREPROCESS_MODELS")
-        return [spec for spec in wanted if spec.preprocess is Preprocess.WORKER]
+        mine = [spec for spec in wanted if spec.preprocess is Preprocess.WORKER]
+        self._others_need_none = len(mine) < len(wanted)
+        return mine
 
     async def _serve(self, redis: Any) -> int:
         self._not_ready = "Redis does not answer"
@@ -178,8 +180,7 @@ class Preprocessor:
         if (new := await unless_stopped(self._stop, loading)) is None:
             log.info("told to stop while the models were being loaded: leaving")
             leave(0)
-        if self._refused and not new:
-            raise ModelRefused("\n".join(self._refused.values()))
+        self._refused.check(loaded=bool(new) or self._others_need_none)
         self._servings = {serving.model: serving for serving in new}
         self._not_ready = "Redis does not answer"
         await unless_stopped(self._stop, _open(self._servings.values()))
@@ -216,7 +217,7 @@ class Preprocessor:
                     families=self._families,
                 )
             except ModelRefused as refused:
-                self._refuse(spec.key, refused)
+                self._refused.reasons[spec.key] = str(refused)
             else:
                 new.append(serving)
         return new
@@ -228,18 +229,10 @@ class Preprocessor:
             try:
                 await serving.load()
             except (ModelRefused, OSError) as refused:
-                self._refuse(serving.model, refused)
+                self._refused.reasons[serving.model] = str(refused)
             else:
                 loaded.append(serving)
         return loaded
-
-    def _refuse(self, model: ModelKey, why: Exception) -> None:
-        log.warning(
-            "a model's inputs cannot be preprocessed, the others are served",
-            model=str(model),
-            why=str(why),
-        )
-        self._refused[model] = str(why)
 
     async def _work(self, redis: Any) -> int:
         """Run until stopped and drained; the exit status."""
@@ -276,16 +269,14 @@ class Preprocessor:
             with suppress(QueueUnavailable):  # the servings say so, and go on when it is back
                 revision = (await wishes.read()).revision
                 if revision != self._revision:
-                    self._refused.clear()
+                    self._refused.reasons.clear()
                     new = await asyncio.to_thread(self._look_again, redis)
                     loaded = await self._loaded(new)
                     await _open(loaded)
                     self._start(loaded, tasks)
                     self._servings |= {serving.model: serving for serving in loaded}
                     self._revision = revision
-                if self._refused or self._said_refused:
-                    await wishes.refuse(self._refused)
-                    self._said_refused = bool(self._refused)
+                await self._refused.say(wishes)
             await asyncio.sleep(_FOLLOW_S)
 
     def _look_again(self, redis: Any) -> list[Serving]:

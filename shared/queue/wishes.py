@@ -16,6 +16,7 @@ from shared import keys
 from shared.catalogue import Desired, Wanted
 from shared.contract import ModelKey
 from shared.errors import CatalogueConflict
+from shared.model_spec import ModelRefused
 from shared.queue.connection import speaking_to_redis
 from shared.queue.scripts import Script
 
@@ -131,6 +132,35 @@ class Wishes:
             if int(seconds) - int(seen_us) / 1e6 < silent_after_s:
                 found[name.decode()] = (models, figures)
         return found
+
+
+class Refusals:
+    """What a worker cannot load, and why, until the catalogue changes.
+
+    A model none of whose versions can be read has the version ''.
+    """
+
+    def __init__(self) -> None:
+        self.reasons: dict[ModelKey, str] = {}
+        self._said: dict[ModelKey, str] = {}
+
+    def check(self, *, loaded: bool) -> None:
+        """Raises: ModelRefused: nothing is loaded, and this is why."""
+        if self.reasons and not loaded:
+            raise ModelRefused("\n".join(self.reasons.values()))
+
+    async def say(self, wishes: Wishes) -> None:
+        """In the log once; to the gateways as long as it is so, and once when it is not any more.
+
+        Raises:
+            QueueUnavailable
+        """
+        said, self._said = self._said, dict(self.reasons)
+        for model, why in self.reasons.items():
+            if said.get(model) != why:
+                log.warning("a model is refused, the others are served", model=str(model), why=why)
+        if self.reasons or said:
+            await wishes.refuse(self.reasons)
 
 
 _decode = msgspec.json.Decoder(Wanted).decode

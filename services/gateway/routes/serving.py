@@ -89,15 +89,16 @@ class _View:
         self._last_read = last_read
 
     async def status(self, name: str) -> ServingStatus:
-        """Also of a model that is wanted and has no files any more.
+        """Also of a model that is refused, or is wanted and has no files any more.
 
         Raises:
             UnknownModel, QueueUnavailable
         """
         desired, repository = await self._wishes.read(), self._last_read()
         wish = desired.models.get(name)
-        if wish is not None and name not in repository.names():  # its files are gone, or refused
-            wanted, known = wish, list[str]()
+        asked_for = wish is not None or name in repository.refused
+        if asked_for and name not in repository.names():  # its files are gone, or refused
+            wanted, known = wish or Wanted(()), list[str]()
         else:
             wanted = wanted_of(repository, name, wish)
             known = [spec.key.version for spec in repository.versions(name)]
