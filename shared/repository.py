@@ -20,6 +20,7 @@ from shared.hub import fetch, is_hub_id
 from shared.model_folder import Model, open_model, visible_folders
 from shared.model_spec import ModelRefused, ModelSpec, Preprocess, Scoring, Task
 from shared.models.readable import permission_told
+from shared.settings import SharedSettings
 
 # The one door to models: callers need not know which file reads what.
 __all__ = ["ModelRefused", "ModelSpec", "Repository", "Scoring", "Task", "open_repository"]
@@ -181,6 +182,19 @@ def open_repository(
         except ModelRefused as why:
             refused[name] = str(why)
     return Repository(models, model).refusing(refused, before=before)
+
+
+def open_configured(
+    shared: SharedSettings, *, weights: bool, before: Repository | None = None
+) -> Repository:
+    """What the settings of a process name; the rest is :func:`open_repository`'s.
+
+    Raises:
+        ModelRefused: no model can be served, or the one that is named is nowhere.
+    """
+    return open_repository(
+        shared.models, shared.model, alone=shared.model_alone, weights=weights, before=before
+    )
 
 
 def _in_repository(folders: Iterable[Path], *, weights: bool) -> dict[str, Way]:

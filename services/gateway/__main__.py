@@ -18,7 +18,7 @@ from services.gateway.server import HttpProtocol
 from services.gateway.settings import GatewaySettings
 from shared.contract import GatewayId
 from shared.queue.server_check import ServerUnfit
-from shared.repository import ModelRefused, Repository, open_repository
+from shared.repository import ModelRefused, Repository, open_configured
 from shared.settings import load, refuse
 from shared.stopping import leave_when_told
 from shared.telemetry import configure_logging
@@ -124,7 +124,7 @@ def _take_all_open_files() -> None:
 def _repository(settings: GatewaySettings) -> Repository:
     try:
         shared = settings.shared
-        return open_repository(shared.models, shared.model, alone=shared.model_alone, weights=False)
+        return open_configured(shared, weights=False)
     except ModelRefused as refused:
         refuse(str(refused))
 

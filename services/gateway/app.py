@@ -59,7 +59,7 @@ from shared.errors import QueueUnavailable
 from shared.queue.connection import connect
 from shared.queue.jobs import JobQueue, SubmitPolicy
 from shared.queue.wishes import Wishes
-from shared.repository import Repository, open_repository
+from shared.repository import Repository, open_configured
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -139,10 +139,8 @@ class Gateway:
 
     def _reopen(self) -> Repository:
         shared = self._settings.shared
-        self._repository = open_repository(
-            shared.models,
-            shared.model,
-            alone=shared.model_alone,
+        self._repository = open_configured(
+            shared,
             weights=False,
             before=self._repository,
         )

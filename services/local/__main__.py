@@ -30,7 +30,7 @@ from services.predictor.settings import PredictorSettings
 from services.preprocess.settings import PreprocessSettings
 from shared.cores import usable_cores
 from shared.errors import ServiceError
-from shared.repository import ModelRefused, ModelSpec, open_repository
+from shared.repository import ModelRefused, ModelSpec, open_configured
 from shared.settings import SettingsRefused, load, refuse
 from shared.stopping import leave_when_told
 from shared.telemetry import configure_logging
@@ -69,9 +69,7 @@ def start(
     """
     budgets_agree(gateway, predictor)
     shared = local.shared
-    repository = open_repository(
-        shared.models, shared.model, alone=shared.model_alone, weights=False
-    )
+    repository = open_configured(shared, weights=False)
     repository.check_default()
     workers = local.preprocessors if repository.wants_preprocess_worker() else 0
     with ExitStack() as claimed:

@@ -25,7 +25,7 @@ from shared.queue.deliveries import DeliveryQueue, process_name
 from shared.queue.drain import GraceRanOut, NothingToFinish, bound_the_drain
 from shared.queue.server_check import wait_for_fit
 from shared.queue.wishes import Wishes
-from shared.repository import Repository, open_repository
+from shared.repository import Repository, open_configured
 from shared.stopping import leave, unless_stopped
 from shared.telemetry import OpsServer
 
@@ -63,7 +63,7 @@ class Predictor:
 
     def _reopen(self) -> Repository:
         shared = self._settings.shared
-        return open_repository(shared.models, shared.model, alone=shared.model_alone, weights=True)
+        return open_configured(shared, weights=True)
 
     def _wanted(self, repository: Repository) -> list[ModelSpec]:
         return repository.wanted(self._settings.models, told_by="PENSTOCK_PREDICTOR_MODELS")

@@ -34,7 +34,7 @@ from shared.queue.leases import Leases, keep_leases
 from shared.queue.patience import Patience
 from shared.queue.server_check import wait_for_fit
 from shared.queue.wishes import Refusals, Wishes
-from shared.repository import open_repository
+from shared.repository import open_configured
 from shared.stopping import leave, unless_stopped
 from shared.telemetry import OpsServer
 
@@ -163,9 +163,7 @@ class Preprocessor:
 
     def _wanted(self) -> list[ModelSpec]:
         shared = self._settings.shared
-        repository = open_repository(
-            shared.models, shared.model, alone=shared.model_alone, weights=False
-        )
+        repository = open_configured(shared, weights=False)
         wanted = repository.wanted(self._settings.models, told_by="PENSTOCK_PREPROCESS_MODELS")
         mine = [spec for spec in wanted if spec.preprocess is Preprocess.WORKER]
         self._others_need_none = len(mine) < len(wanted)
