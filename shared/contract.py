@@ -39,11 +39,15 @@ class Lane(StrEnum):
     """Interactive work of more than one forward: it gives way to smaller work, not to bulk."""
     BULK = "bulk"
     RAW = "raw"
-    """Before preprocessing; only models with a preprocess worker have it."""
+    """Before preprocessing, and small: only models with a preprocess worker have the raw lanes."""
+    RAW_LARGE = "raw-large"
+    RAW_BULK = "raw-bulk"
 
 
 PREDICTED: Final = (Lane.INTERACTIVE, Lane.LARGE, Lane.BULK)
 """The lanes that predictors read."""
+UNENCODED: Final = (Lane.RAW, Lane.RAW_LARGE, Lane.RAW_BULK)
+"""The lanes that preprocess workers read."""
 
 
 class State(StrEnum):
@@ -148,7 +152,7 @@ class Chunk(msgspec.Struct, frozen=True):
     """What the rows cost the queue: their tokens, summed."""
     longest: int
     payload: bytes
-    """The rows, as :func:`shared.codec.encode_rows` wrote them (raw input in the raw lane)."""
+    """The rows, as :func:`shared.codec.encode_rows` wrote them (raw input in the raw lanes)."""
 
 
 class Layout(msgspec.Struct, frozen=True, array_like=True):

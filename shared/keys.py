@@ -7,7 +7,7 @@ is a function of the job id alone. There is one today.
 key after ``penstock:{P}:``     type    written by            read by             expires
 ==============================  ======  ====================  ==================  ===========
 queue:<model>@<version>:<lane>  stream  submit, move          predictors          trimmed
-raw:<model>@<version>           stream  submit                preprocess workers  trimmed
+raw…:<model>@<version>          stream  submit                preprocess workers  trimmed
 job:<id>                        hash    submit … answered     everybody           retention
 outcomes:<id>                   hash    submit, settle        gateways            retention
 payload:<id>:<at>:<chunk>       string  submit, move          workers             acknowledge
@@ -54,7 +54,7 @@ attempt        the highest attempt of any chunk
 
 from typing import Final
 
-from shared.contract import GatewayId, JobId, Lane, ModelKey
+from shared.contract import UNENCODED, GatewayId, JobId, Lane, ModelKey
 
 PARTITION: Final = "penstock:{0}:"
 PREDICTORS_GROUP: Final = "predictors"
@@ -68,14 +68,14 @@ PREPROCESSORS: Final = f"{PARTITION}{PREPROCESSORS_GROUP}"
 
 def stream(model: ModelKey, lane: Lane) -> str:
     """The stream a model's chunks wait in."""
-    if lane is Lane.RAW:
-        return f"{PARTITION}raw:{model}"
+    if lane in UNENCODED:
+        return f"{PARTITION}{lane}:{model}"
     return f"{PARTITION}queue:{model}:{lane}"
 
 
 def group(lane: Lane) -> str:
     """The consumer group that reads a lane."""
-    return PREPROCESSORS_GROUP if lane is Lane.RAW else PREDICTORS_GROUP
+    return PREPROCESSORS_GROUP if lane in UNENCODED else PREDICTORS_GROUP
 
 
 def job(job_id: JobId) -> str:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
+from typing import Final
 
 import msgspec
 import structlog
@@ -42,6 +43,9 @@ from shared.model_spec import Preprocess
 from shared.queue.jobs import JobQueue, Known, Queued, Submitted
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+_SMALL_INPUTS: Final = 16
+"""Of one request, for a preprocess worker: one that has more gives way to those that do not."""
 
 
 class JobPolicy(msgspec.Struct, frozen=True):
@@ -146,7 +150,7 @@ class Dispatch:
             id=ask.id,
             model=ask.spec.key,
             fingerprint=ask.fingerprint,
-            lane=Lane.RAW if in_worker else self._lane(ask, tokens, parts=len(chunks)),
+            lane=_raw_lane(ask) if in_worker else self._lane(ask, tokens, parts=len(chunks)),
             tenant=ask.tenant,
             chunks=chunks,
             layout=layout,
@@ -258,3 +262,10 @@ class Dispatch:
             log.warning("caller left, its job goes on", job_id=ask.id, why=error.detail)
         else:
             log.info("caller left", job_id=ask.id, canceled=canceled)
+
+
+def _raw_lane(ask: Ask) -> Lane:
+    """How long an input takes to encode is not known; it is milliseconds, of most."""
+    if ask.lane is Lane.BULK:
+        return Lane.RAW_BULK
+    return Lane.RAW if len(ask.inputs) <= _SMALL_INPUTS else Lane.RAW_LARGE

@@ -7,31 +7,23 @@ import asyncio
 import itertools
 import signal
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
-from functools import partial
-from time import monotonic
 from typing import Any, Final
 
 import structlog
 from prometheus_client import REGISTRY
 
-from services.preprocess.apart import Apart
-from services.preprocess.codecs import open_codec
-from services.preprocess.encoders import Encoder, InThreads
-from services.preprocess.metrics import Families, Metrics
+from services.preprocess.metrics import Families
+from services.preprocess.serving import Serving
 from services.preprocess.settings import PreprocessSettings
-from services.preprocess.worker import Totals, Window, Worker
-from shared.contract import EntryId, Figures, Lane, ModelKey, WorkerName
+from shared.contract import ModelKey, WorkerName
 from shared.errors import QueueUnavailable
-from shared.model_spec import ModelRefused, ModelSpec, Preprocess, Task
+from shared.model_spec import ModelRefused, ModelSpec, Preprocess
 from shared.queue.company import Company
 from shared.queue.connection import connect
-from shared.queue.deliveries import DeliveryQueue, process_name
+from shared.queue.deliveries import process_name
 from shared.queue.drain import GraceRanOut, NothingToFinish, bound_the_drain
-from shared.queue.leases import Leases, keep_leases
-from shared.queue.patience import Patience
 from shared.queue.server_check import wait_for_fit
 from shared.queue.wishes import Refusals, Wishes
 from shared.repository import open_configured
@@ -40,92 +32,8 @@ from shared.telemetry import OpsServer
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-_HEARTBEAT_S: Final = 1.0
 _FOLLOW_S: Final = 1.0
-_LEAVE_S: Final = 2.0
 FAILED_EXIT: Final = 1
-
-
-class Serving:
-    """One model's raw stream and this process's place at it."""
-
-    def __init__(
-        self,
-        spec: ModelSpec,
-        *,
-        queue: DeliveryQueue,
-        settings: PreprocessSettings,
-        threads: Executor,
-        company: Company,
-        families: Families,
-    ) -> None:
-        shared = settings.shared
-        self.model = spec.key
-        self._shared = shared
-        self._queue = queue
-        metrics = Metrics(spec.key, families)
-        self.patience = patience = Patience(went_away=metrics.broker_reconnects.inc)
-        self._leases = leases = Leases(queue, patience, forget=_nothing)
-        self._encoder = encoder = _encoder(spec, settings, threads)
-        self.worker = Worker(
-            queue,
-            encoder=encoder,
-            leases=leases,
-            company=company,
-            patience=patience,
-            metrics=metrics,
-            window=Window(
-                inputs=settings.window,
-                reclaim_every_s=settings.reclaim_every_ms / 1e3,
-                lease_s=shared.lease_ms / 1e3,
-            ),
-        )
-
-    async def load(self) -> None:
-        """Make ready what encodes.
-
-        Raises:
-            ModelRefused: the model's own code cannot be loaded
-        """
-        await self._encoder.open()
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Work until ``stop`` is set and what is begun has moved on."""
-        keeping = keep_leases(
-            self._leases,
-            every_s=self._shared.renew_every_ms / 1e3,
-            work_age_s=self._encoder.age_s,
-            limit_s=self._shared.forward_limit_ms / 1e3,
-        )
-        async with asyncio.TaskGroup() as tasks:
-            keepers = [tasks.create_task(keeping), tasks.create_task(self._speak())]
-            await self.worker.run(stop)
-            for keeper in keepers:
-                keeper.cancel()
-
-    def begun(self) -> list[EntryId]:
-        """What is held and begun."""
-        return self.worker.begun()
-
-    async def leave(self) -> None:
-        """Hand back what is held and not begun; without Redis the leases run out instead."""
-        self._encoder.close()
-        try:
-            async with asyncio.timeout(_LEAVE_S):
-                await self._queue.hand_back(self.begun())
-                await self._queue.goodbye()
-        except (QueueUnavailable, TimeoutError):
-            log.warning("could not hand back, others take over when the leases run out")
-
-    async def _speak(self) -> None:
-        then, totals_then = monotonic(), Totals()
-        while True:
-            now, totals = monotonic(), replace(self.worker.totals)
-            figures = _figures(totals_then, totals, seconds=now - then)
-            then, totals_then = now, totals
-            await self.patience(partial(self._queue.heartbeat, tokens_per_s=0, figures=figures))
-            await self.patience(self._queue.trim)
-            await asyncio.sleep(_HEARTBEAT_S)
 
 
 class Preprocessor:
@@ -192,23 +100,16 @@ class Preprocessor:
         return status
 
     def _take_in(self, specs: Sequence[ModelSpec], redis: Any) -> list[Serving]:
-        """Places at the raw streams of those that have none here yet."""
-        shared, new = self._settings.shared, list[Serving]()
+        """Places at the raw lanes of those that have none here yet."""
+        new = list[Serving]()
         for spec in specs:
             if spec.key in self._servings:
                 continue
-            queue = DeliveryQueue(
-                redis,
-                model=spec.key,
-                worker=WorkerName(f"{self._name}.{next(self._numbers)}"),
-                lease_ms=shared.lease_ms,
-                tries_limit=shared.attempts,
-                lanes=(Lane.RAW,),
-            )
             try:
                 serving = Serving(
                     spec,
-                    queue=queue,
+                    redis,
+                    name=WorkerName(f"{self._name}.{next(self._numbers)}"),
                     settings=self._settings,
                     threads=self._threads,
                     company=self._company,
@@ -292,28 +193,5 @@ class Preprocessor:
         await bound_the_drain(self._servings.values, grace_s=self._settings.drain_grace_ms / 1e3)
 
 
-def _figures(then: Totals, now: Totals, *, seconds: float) -> Figures:
-    """What was done between two looks."""
-    rows, busy_s = now.rows - then.rows, now.seconds - then.seconds
-    if not rows or seconds <= 0:
-        return Figures()
-    return Figures(
-        rows_per_s=round(rows / seconds, 1),
-        forward_ms=round(busy_s / rows * 1e3, 2),
-        busy=round(min(busy_s / seconds, 1.0), 3),
-    )
-
-
-def _encoder(spec: ModelSpec, settings: PreprocessSettings, threads: Executor) -> Encoder:
-    if spec.task is Task.CUSTOM:
-        limit_s = settings.shared.forward_limit_ms / 1e3
-        return Apart(spec, most=settings.threads, limit_s=limit_s)
-    return InThreads(open_codec(spec), threads)
-
-
 async def _open(servings: Iterable[Serving]) -> None:
-    await asyncio.gather(*(serving.worker.open() for serving in servings))
-
-
-def _nothing(_lost: set[EntryId]) -> None:
-    """What is lost is begun, and its move will be refused."""
+    await asyncio.gather(*(serving.open() for serving in servings))

@@ -1,5 +1,6 @@
 """What a preprocess worker counts, under the names of the table in ``docs/operations.md``."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -35,6 +36,14 @@ class Families:
         )
 
 
+@dataclass(slots=True)
+class Totals:
+    """What was encoded since the start."""
+
+    rows: int = 0
+    seconds: float = 0.0
+
+
 class Metrics:
     """One model's figures."""
 
@@ -47,4 +56,11 @@ class Metrics:
         self.expired = families.expired.labels(*labels)
         self.dead_letters = families.dead_letters.labels(*labels)
         self.broker_reconnects = families.broker_reconnects.labels(*labels)
-        self.seconds = families.seconds.labels(*labels)
+        self._seconds = families.seconds.labels(*labels)
+        self.totals = Totals()
+
+    def encoded(self, seconds: float) -> None:
+        """One more input was, in this time."""
+        self._seconds.observe(seconds)
+        self.totals.rows += 1
+        self.totals.seconds += seconds

@@ -23,7 +23,9 @@ class PreprocessSettings(FrozenSettings, env_prefix="PENSTOCK_PREPROCESS_"):
         (), description="models whose inputs it encodes; none named: all that want such a worker"
     )
     threads: int = Field(2, ge=1, le=256, description="threads that encode")
-    window: int = Field(16, ge=1, le=4_096, description="inputs of a model that it holds at a time")
+    window: int = Field(
+        16, ge=1, le=4_096, description="inputs that it holds at a time of each of a model's lanes"
+    )
     reclaim_every_ms: int = Field(
         1_000, ge=10, description="how often to look for the work of dead preprocess workers"
     )

@@ -1,6 +1,6 @@
-"""The preprocess worker's loop: lease raw inputs, begin, encode, move on.
+"""The preprocess worker's loop at one lane: lease raw inputs, begin, encode, move on.
 
-For models whose inputs are too heavy for the gateway. An input waits in the model's raw stream;
+For models whose inputs are too heavy for the gateway. An input waits in a raw lane of the model;
 here it becomes tensors, and moves to the model's queue in one step. One that cannot be encoded is
 settled here, as a row that failed. Nothing is ever in no queue: killed at any point, this worker
 loses nothing, its leases run out and another one takes over.
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
+from typing import Final
 
 import structlog
 
@@ -18,7 +19,7 @@ from services.preprocess.encoded import Encoded, rows_of
 from services.preprocess.encoders import Encoder
 from services.preprocess.metrics import Metrics
 from shared.codec import decode_raw, encode_rows
-from shared.contract import Chunk, Delivery, EntryId, Failure, Lane, RawInput
+from shared.contract import Chunk, Delivery, Failure, Lane, RawInput
 from shared.errors import PredictionFailed, RequestRejected, ServiceError
 from shared.queue.company import Company
 from shared.queue.deliveries import FIRST_CURSOR, Begun, DeliveryQueue, Settlement
@@ -27,31 +28,29 @@ from shared.queue.patience import Patience
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
+_REFILL: Final = 4
+"""The window is filled when this part of it is free."""
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
     """How much is held at a time, and how the work of the dead is looked for."""
 
     inputs: int
+    at_once: int
+    """Of those, how many the encoder has: another lane's next one waits for no more than these."""
     reclaim_every_s: float
     lease_s: float
 
 
-@dataclass(slots=True)
-class Totals:
-    """What was encoded since the start."""
-
-    rows: int = 0
-    seconds: float = 0.0
-
-
 class Worker:
-    """One model's raw stream, seen through."""
+    """One raw lane of a model, seen through."""
 
     def __init__(
         self,
         queue: DeliveryQueue,
         *,
+        lane: Lane,
         encoder: Encoder,
         leases: Leases,
         company: Company,
@@ -60,45 +59,39 @@ class Worker:
         window: Window,
     ) -> None:
         self._queue = queue
+        self._lane = lane
         self._encoder = encoder
         self._leases = leases
         self._company = company
         self._patience = patience
         self._metrics = metrics
         self._window = window
+        self._encoding = asyncio.Semaphore(window.at_once)
         self._working: set[asyncio.Task[None]] = set()
-        self._suspects: list[Delivery] = []
+        self.suspects: list[Delivery] = []
+        """Held, to be begun alone."""
         self._outages_seen = 0
         self._cursor = FIRST_CURSOR
         self._reclaimed_at = float("-inf")
-        self.totals = Totals()
-
-    async def open(self) -> None:
-        """Wait for Redis, and make the consumer group."""
-        await self._patience(self._queue.open)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set and what is begun has moved on."""
         async with asyncio.TaskGroup() as tasks:
             while not stop.is_set():
                 self._start(await self._begin(await self._next()), tasks)
-                while self._suspects and not stop.is_set():
-                    await self._alone(self._suspects.pop(0))
-
-    def begun(self) -> list[EntryId]:
-        """What is held and begun: not the suspects that wait."""
-        suspects = {suspect.entry for suspect in self._suspects}
-        return [entry for entry in self._leases if entry not in suspects]
+                while self.suspects and not stop.is_set():
+                    await self._alone(self.suspects.pop(0))
 
     async def _next(self) -> list[Delivery]:
         """What to begin next: the work of the dead, what waits, or what comes within a second."""
-        while len(self._working) >= self._window.inputs:
+        most = self._window.inputs - self._window.inputs // _REFILL  # several for one round trip
+        while len(self._working) >= max(most, 1):
             await asyncio.wait(self._working, return_when=asyncio.FIRST_COMPLETED)
         room = self._window.inputs - len(self._working)
         found = self._held(await self._recovered()) or self._held(await self._reclaimed(room))
         if not found:
             found = self._held(
-                await self._patience(partial(self._queue.receive, {Lane.RAW: room}))
+                await self._patience(partial(self._queue.receive, {self._lane: room}))
                 or await self._patience(self._queue.wait)
             )
         return found
@@ -115,7 +108,7 @@ class Worker:
         if self._outages_seen == self._patience.outages:
             return []
         self._outages_seen = self._patience.outages
-        await self.open()
+        await self._patience(self._queue.open)
         await self._leases.renew()
         return await self._patience(self._queue.adopt)
 
@@ -129,7 +122,7 @@ class Worker:
             return []  # idle times ran on while nobody could renew
         cursor = self._cursor
         self._cursor, taken = await self._patience(
-            lambda: self._queue.reclaim(Lane.RAW, cursor=cursor, count=room)
+            lambda: self._queue.reclaim(self._lane, cursor=cursor, count=room)
         )
         return taken
 
@@ -140,7 +133,7 @@ class Worker:
         try:
             answer = await self._patience(partial(self._queue.begin, deliveries))
             self._leases.release(answer.dropped)
-            self._suspects.extend(answer.suspects)
+            self.suspects.extend(answer.suspects)
             self._metrics.expired.inc(answer.expired_rows)
             for _ in answer.begun:
                 self._company.join()
@@ -176,17 +169,16 @@ class Worker:
                 await self._see_through(begun)
 
     async def _see_through(self, begun: Begun) -> None:
-        started_at = monotonic()
         try:
-            raw = decode_raw(begun.delivery.payload)
-            row = await self._encoded(raw)
+            async with self._encoding:
+                started_at = monotonic()
+                raw = decode_raw(begun.delivery.payload)
+                row = await self._encoded(raw)
+                spent_s = monotonic() - started_at
         except ServiceError as error:
             await self._refuse(begun, error)
         else:
-            spent_s = monotonic() - started_at
-            self._metrics.seconds.observe(spent_s)
-            self.totals.rows += 1
-            self.totals.seconds += spent_s
+            self._metrics.encoded(spent_s)
             await self._move(begun, row, lane=raw.lane, spent_s=spent_s)
         self._leases.release([begun.delivery])
 

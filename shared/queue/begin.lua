@@ -42,7 +42,7 @@ end
 local function give_up(d, job, c)
   read(job, unpack(ENDING))
   local row = open_rows(d, c)[1]
-  local kind = d.lane == 'raw' and 'preprocess worker' or 'predictor'
+  local kind = RAW[d.lane] and 'preprocess worker' or 'predictor'
   redis.call('HSET', prefix .. 'outcomes:' .. d.job, d.chunk .. '.' .. row, blob(request.given_up))
   redis.call('XADD', prefix .. 'dead:' .. request.model:match('^(.*)@'), 'MAXLEN', '~', DEAD_CAP, '*',
              'job', d.job, 'input', input_of(d, row), 'chunk', d.chunk, 'row', row, 'model', request.model, 'attempts', c.attempt,
@@ -88,10 +88,10 @@ local function begin(d)
   c.attempt, c.tries, c.worker = c.attempt + 1, c.tries + 1, request.worker
   set(job, field, format_chunk(c))
   if c.attempt > tonumber(job.attempt or 0) then set(job, 'attempt', c.attempt) end
-  if job.state == 'queued' and d.lane ~= 'raw' then -- preprocessed, it is still queued
+  if job.state == 'queued' and not RAW[d.lane] then -- preprocessed, it is still queued
     set(job, 'state', 'running')
     set(job, 'begun', digits(now))
-  elseif d.lane ~= 'raw' then -- what went before was the queue's, or a lost attempt's: not settling
+  elseif not RAW[d.lane] then -- what went before was the queue's, or a lost attempt's: not settling
     set(job, 'again', digits(now))
   end
   write(job)

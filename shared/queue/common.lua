@@ -38,13 +38,15 @@ local function digits(number)
   return string.format('%.0f', number)
 end
 
+local RAW = {raw = true, ['raw-large'] = true, ['raw-bulk'] = true} -- lanes before preprocessing
+
 local function stream_of(model, lane)
-  if lane == 'raw' then return prefix .. 'raw:' .. model end
+  if RAW[lane] then return prefix .. lane .. ':' .. model end
   return prefix .. 'queue:' .. model .. ':' .. lane
 end
 
 local function group_of(lane)
-  return lane == 'raw' and 'preprocessors' or 'predictors'
+  return RAW[lane] and 'preprocessors' or 'predictors'
 end
 
 -- A flat list of names and values, as XINFO gives it, by name.

@@ -21,6 +21,7 @@ from shared import keys
 from shared.codec import encode_outcomes
 from shared.contract import (
     PREDICTED,
+    UNENCODED,
     Chunk,
     Delivery,
     EntryId,
@@ -176,7 +177,7 @@ class DeliveryQueue:
     async def begin(self, deliveries: Sequence[Delivery], *, alone: bool = False) -> BeginAnswer:
         """Begin deliveries just before their forward; see ``begin.lua`` for every case."""
         blobs = Blobs()
-        kind = "preprocess worker" if Lane.RAW in self._lanes else "predictor"
+        kind = "preprocess worker" if self._lanes[0] in UNENCODED else "predictor"
         given_up = Failure.of(DeadLettered(self._tries_limit, worker=kind))
         answers, queued, workers, expired, given_up_rows = await self._begin(
             self._redis,

@@ -1,4 +1,4 @@
--- Move a preprocessed chunk from the raw stream to its model's queue, in one step.
+-- Move a preprocessed chunk from its raw lane to its model's queue, in one step.
 --
 -- request  {model, worker, delivery, attempt, lane, chunk: {rows, tokens, longest, payload}, spent_us, trace}
 --

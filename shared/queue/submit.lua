@@ -16,12 +16,12 @@
 --
 -- Safe to repeat: a repeat finds its own job. The only verb that Redis refuses at maxmemory.
 
--- The load of a model as it was before this verb, by model and tenant: interactive, large, bulk, raw, the tenant's.
+-- The load of a model as it was before this verb, by model and tenant: the tenant's, interactive, large, bulk, raw lanes.
 local loads = {}
 
 local function load_of(job)
   local key, tenant = prefix .. 'load:' .. job.model, 'tenant:' .. job.tenant
-  local names = {'tokens:interactive', 'tokens:large', 'tokens:bulk', 'tokens:raw', tenant}
+  local names = {tenant, 'tokens:interactive', 'tokens:large', 'tokens:bulk', 'tokens:raw', 'tokens:raw-large', 'tokens:raw-bulk'}
   loads[key .. tenant] = loads[key .. tenant] or redis.call('HMGET', key, unpack(names))
   local added, load = unwritten[key] or {}, {}
   for i, name in ipairs(names) do load[i] = (loads[key .. tenant][i] or 0) + (added[name] or 0) end
@@ -29,8 +29,8 @@ local function load_of(job)
 end
 
 local function room(job, tokens)
-  local interactive, large, bulk, raw, tenants = load_of(job)
-  local queued = interactive + large + bulk + raw
+  local tenants, interactive, large, bulk, raw, raw_large, raw_bulk = load_of(job)
+  local queued = interactive + large + bulk + raw + raw_large + raw_bulk
   if queued + tokens > request.queue_limit_tokens then
     return table.concat({'full', queued, request.queue_limit_tokens, 'model'}, ' ')
   end

@@ -8,7 +8,7 @@
 
 allow_at_maxmemory()
 
-local LANES = {'interactive', 'large', 'bulk', 'raw'} -- all, whoever trims: they share the load
+local LANES = {'interactive', 'large', 'bulk', 'raw', 'raw-large', 'raw-bulk'} -- all, whoever trims: they share the load
 
 -- Consumers long silent and without pending entries; DELCONSUMER would drop those.
 local function forget_the_silent(stream, group)

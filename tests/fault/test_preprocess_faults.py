@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared import keys
-from shared.contract import Failure, JobId, Lane, State
+from shared.contract import UNENCODED, Failure, JobId, State
 from shared.queue.connection import connect
 from tests.clients import QueueClient, echoes
 from tests.fault.cluster import LEASE_S, READY_WITHIN_S, SLACK_S, Cluster
@@ -39,10 +39,13 @@ async def counted(cluster: Cluster, name: str) -> float:
 
 
 async def raw_entries_held(cluster: Cluster, client: QueueClient) -> int:
+    held = 0
     async with connect(cluster.redis.url) as redis:
-        stream = keys.stream(client.spec.key, Lane.RAW)
-        pending: Any = await redis.xpending(stream, keys.group(Lane.RAW))
-    return int(pending["pending"])
+        for lane in UNENCODED:
+            stream = keys.stream(client.spec.key, lane)
+            pending: Any = await redis.xpending(stream, keys.group(lane))
+            held += pending["pending"]
+    return held
 
 
 async def test_kill_9_of_a_preprocess_worker_under_load(

@@ -18,7 +18,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from shared import keys
-from shared.contract import PREDICTED, JobId, Lane
+from shared.contract import PREDICTED, UNENCODED, JobId, Lane
 from shared.queue.connection import connect
 from tests.builders import LEASE_MS, MODEL
 from tests.queue.gateway_actor import Gateway
@@ -88,7 +88,7 @@ class Run:
             world.turns.add(actor, Gateway(world).live)
             return
         made = Preprocessor if kind == "preprocessor" else Predictor
-        lanes = (Lane.RAW,) if kind == "preprocessor" else PREDICTED
+        lanes = UNENCODED if kind == "preprocessor" else PREDICTED
         worker = made(world, actor, worker_queue(world, actor, lanes))
         world.turns.add(actor, lambda _: worker.live())
 

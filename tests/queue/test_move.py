@@ -1,7 +1,9 @@
 """move: from the raw stream to the model's queue in one step, fenced like settle."""
 
+import pytest
+
 from shared import keys
-from shared.contract import Job, Lane, State
+from shared.contract import UNENCODED, Job, Lane, State
 from shared.queue.deliveries import Begun, DeliveryQueue
 from tests.builders import MODEL, chunk, job, settlement, success
 from tests.queue.bench import Bench
@@ -11,21 +13,24 @@ RAW = chunk(2, tokens=7, payload=b"r" * 5_000)
 
 
 async def preprocessor(bench: Bench, name: str = "raw-1") -> DeliveryQueue:
-    worker = bench.worker(name, lanes=[Lane.RAW])
+    worker = bench.worker(name, lanes=UNENCODED)
     await worker.open()
     return worker
 
 
 async def begun_raw(bench: Bench, worker: DeliveryQueue, wanted: Job) -> Begun:
     await bench.accept(wanted)
-    (held,) = await worker.receive({Lane.RAW: 1})
+    (held,) = await worker.receive({wanted.lane: 1})
     (begun,) = (await worker.begin([held])).begun
     return begun
 
 
-async def test_a_moved_chunk_is_received_with_its_tensors_and_not_yet_begun(bench: Bench) -> None:
+@pytest.mark.parametrize("lane", UNENCODED)
+async def test_a_moved_chunk_is_received_with_its_tensors_and_not_yet_begun(
+    bench: Bench, lane: Lane
+) -> None:
     raw, worker = await preprocessor(bench), bench.worker("w")
-    wanted = job(RAW, lane=Lane.RAW, trace="t")
+    wanted = job(RAW, lane=lane, trace="t")
     begun = await begun_raw(bench, raw, wanted)
 
     moved = await raw.move(begun, TENSORS, lane=Lane.BULK)
@@ -35,7 +40,7 @@ async def test_a_moved_chunk_is_received_with_its_tensors_and_not_yet_begun(benc
     assert moved == "moved"
     assert (held.lane, held.payload, held.rows, held.tokens) == (Lane.BULK, b"t" * 5_000, 2, 100)
     assert (held.trace, again.attempt, again.open_rows) == ("t", 1, (0, 1))
-    assert await bench.pending(Lane.RAW) == set()
+    assert await bench.pending(lane) == set()
     assert await bench.load() == {"tokens:bulk": 100, "tenant:default": 100, "jobs:bulk": 1}
 
 
@@ -180,11 +185,14 @@ async def test_a_row_that_preprocessing_refuses_is_settled_on_the_raw_side(bench
     assert await bench.load() == {}
 
 
-async def test_a_predictor_at_rest_leaves_the_load_of_the_raw_lane_alone(bench: Bench) -> None:
+@pytest.mark.parametrize("lane", UNENCODED)
+async def test_a_predictor_at_rest_leaves_the_load_of_the_raw_lanes_alone(
+    bench: Bench, lane: Lane
+) -> None:
     raw = await preprocessor(bench)
-    await bench.accept(job(RAW, lane=Lane.RAW))
-    await raw.receive({Lane.RAW: 1})
+    await bench.accept(job(RAW, lane=lane))
+    await raw.receive({lane: 1})
 
     await bench.worker("w").trim()
 
-    assert await bench.load() == {"tokens:raw": 7, "tenant:default": 7, "jobs:raw": 1}
+    assert await bench.load() == {f"tokens:{lane}": 7, "tenant:default": 7, f"jobs:{lane}": 1}

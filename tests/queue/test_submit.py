@@ -3,6 +3,7 @@
 import asyncio
 
 import msgspec
+import pytest
 
 from shared import keys
 from shared.contract import Lane, State, Tenant
@@ -142,6 +143,16 @@ async def test_a_queue_full_for_the_model_refuses_the_job_that_does_not_fit(benc
     assert [type(a) for a in answers] == [Queued, Overloaded, Queued]
     assert "100" in str(answers[1])
     assert await bench.jobs.watch([too_much.id], listen=False) == [None]
+
+
+@pytest.mark.parametrize("lane", Lane)
+async def test_what_waits_in_any_lane_fills_the_queue(bench: Bench, lane: Lane) -> None:
+    tight = bench.gateway("g", policy(queue_limit_tokens=100))
+    await tight.submit([job(chunk(tokens=60), lane=lane)], watch=True)
+
+    (answer,) = await tight.submit([job(chunk(tokens=41))], watch=True)
+
+    assert isinstance(answer, Overloaded)
 
 
 async def test_one_tenant_cannot_fill_the_queue_of_another(bench: Bench) -> None:

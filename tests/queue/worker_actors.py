@@ -6,7 +6,7 @@ worker renews and adopts what the group holds under its name.
 
 from dataclasses import dataclass, field
 
-from shared.contract import PREDICTED, Delivery, EntryId, Failure, Lane, Outcome
+from shared.contract import PREDICTED, UNENCODED, Delivery, EntryId, Failure, Lane, Outcome
 from shared.errors import QueueUnavailable
 from shared.queue.deliveries import Begun, DeliveryQueue, Settlement
 from tests.builders import chunk, success
@@ -168,7 +168,7 @@ class Preprocessor(Predictor):
 
     @property
     def _lanes(self) -> tuple[Lane, ...]:
-        return (Lane.RAW,)
+        return UNENCODED
 
     async def _settle(self, batch: tuple[Begun, ...]) -> None:
         for begun in batch:

@@ -44,7 +44,7 @@ class World:
             *chunks,
             id=name,
             fingerprint=self.submitted.to_bytes(16, "big"),
-            lane=rng.choice([Lane.INTERACTIVE, Lane.LARGE, Lane.BULK, Lane.RAW]),
+            lane=rng.choice(list(Lane)),
             deadline_ms=rng.choice([None, None, 1_000_000]),
             rejected=rng.choice([(), (), (), (0,)]),
         )
