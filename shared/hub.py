@@ -5,7 +5,8 @@ asked for; everybody else starts without it. ``HF_HUB_OFFLINE``, ``HF_HOME`` and
 ``HF_HUB_ETAG_TIMEOUT`` are its own.
 
 What the cache holds is used, and the hub is not asked: a start does not depend on the hub,
-and every process of a service serves the same revision.
+and every process of a service serves the same revision. Where another program has filled the
+cache, and nothing there says which files the revision has, the hub is asked for what is missing.
 """
 
 import glob
@@ -54,25 +55,31 @@ def fetch(hub_id: str, *, weights: bool) -> Path:
             what it has as ``modules.json`` is none.
     """
     from huggingface_hub import set_client_factory
-    from huggingface_hub.errors import HFValidationError
 
+    set_client_factory(_client)
     try:
-        if (folder := _cached(hub_id, weights=weights)) is not None:
-            return folder
-        set_client_factory(_client)
-        log.info("fetching a checkpoint from the hub", hub_id=hub_id)
-        return _fetched(hub_id, weights=weights)
-    except (OSError, HFValidationError) as exc:  # every error of the hub is an OSError
+        folder = _cached(hub_id, weights=weights)
+        if folder is None:
+            log.info("fetching a checkpoint from the hub", hub_id=hub_id)
+            return _fetched(hub_id, weights=weights)
+        return _completed(hub_id, folder, weights=weights)
+    except ModelRefused:
+        raise
+    except Exception as exc:  # the library's own, its HTTP client's, and of pages that are no hub's
         raise ModelRefused(
             f"{hub_id}: is no directory here, and cannot be fetched from the hub: {_in_a_line(exc)}"
         ) from exc
 
 
-def _fetched(hub_id: str, *, weights: bool, **how: Any) -> Path:
-    """What is wanted of the newest revision; the subfolders are known when the rest is there."""
+def _fetched(hub_id: str, *, weights: bool, revision: str | None = None, **how: Any) -> Path:
+    """What is wanted of a revision, by default the newest.
+
+    The subfolders are known when the rest is there.
+    """
     from huggingface_hub import snapshot_download
 
     wanted = [MODULES, *_wanted(weights=weights)]
+    how["revision"] = revision
     folder = Path(
         snapshot_download(hub_id, allow_patterns=wanted, ignore_patterns=_SUBFOLDERS, **how)
     )
@@ -80,7 +87,7 @@ def _fetched(hub_id: str, *, weights: bool, **how: Any) -> Path:
     if subfolders:
         names = _wanted(weights=weights)
         within = [f"{glob.escape(place)}/{name}" for place in subfolders for name in names]
-        snapshot_download(hub_id, revision=folder.name, allow_patterns=within, **how)
+        snapshot_download(hub_id, allow_patterns=within, **{**how, "revision": folder.name})
     return folder
 
 
@@ -103,8 +110,27 @@ def _cached(hub_id: str, *, weights: bool) -> Path | None:
         folder = _fetched(hub_id, weights=weights, local_files_only=True)
     except LocalEntryNotFoundError:  # an incomplete one is among these
         return None
-    if not _is_whole(folder, weights=weights):
-        return None
+    return folder if _is_whole(folder, weights=weights) else None
+
+
+def _completed(hub_id: str, folder: Path, *, weights: bool) -> Path:
+    """The cached revision, with what the cache may lack of it.
+
+    Raises:
+        Exception: it does lack something, which cannot be fetched
+    """
+    from huggingface_hub import is_offline_mode, model_info
+
+    if not is_offline_mode() and not _is_listed(hub_id, folder):
+        log.info("asking the hub whether the cache has all of a checkpoint", hub_id=hub_id)
+        try:
+            # First what is asked once: the library asks six times for the list of files.
+            model_info(hub_id, revision=folder.name)
+            _fetched(hub_id, weights=weights, revision=folder.name)
+        except Exception as exc:
+            if _is_listed(hub_id, folder):
+                raise
+            log.warning("the hub does not say it", hub_id=hub_id, why=_in_a_line(exc))
     log.info(
         "a checkpoint of the hub is served from the cache, the hub is not asked for a newer one",
         hub_id=hub_id,
@@ -112,6 +138,21 @@ def _cached(hub_id: str, *, weights: bool) -> Path | None:
         to_update=f"hf download {hub_id}",
     )
     return folder
+
+
+def _is_listed(hub_id: str, folder: Path) -> bool:
+    """Whether the cache has the list of the revision's files, against which the library checks it.
+
+    It has none where another program fetched files one by one: the tokenizer's may be missing.
+    """
+    from huggingface_hub import get_cached_repo_tree
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+    try:
+        get_cached_repo_tree(hub_id, revision=folder.name)
+    except CachedRepoTreeNotFoundError:
+        return False
+    return True
 
 
 def _is_whole(folder: Path, *, weights: bool) -> bool:
@@ -164,4 +205,5 @@ def _bound(request: Any) -> None:
 
 
 def _in_a_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    said = " ".join(str(error).split())
+    return said if isinstance(error, OSError) else f"{type(error).__name__}: {said}"

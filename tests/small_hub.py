@@ -6,29 +6,49 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import BaseRequestHandler, TCPServer, ThreadingTCPServer
 from threading import Thread
 
 
 @contextmanager
-def small_hub(folder: Path, *, commit: str) -> Iterator[str]:
-    """Serve ``folder`` as whatever model is asked for; its URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _answering(folder, commit))
+def small_hub(folder: Path, *, commit: str, kept: str = "") -> Iterator[str]:
+    """Serve ``folder`` as whatever model is asked for; its URL. ``kept`` is listed, not given."""
+    with _serving(ThreadingHTTPServer(("127.0.0.1", 0), _answering(folder, commit, kept))) as url:
+        yield url
+
+
+@contextmanager
+def small_answer(reply: bytes) -> Iterator[str]:
+    """Send these bytes as the answer to any request, and hang up; the URL."""
+
+    class Same(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65_536)
+            self.request.sendall(reply)
+
+    with _serving(ThreadingTCPServer(("127.0.0.1", 0), Same)) as url:
+        yield url
+
+
+@contextmanager
+def _serving(server: TCPServer) -> Iterator[str]:
     thread = Thread(target=server.serve_forever, name="small hub")
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
 
 
-def _answering(folder: Path, commit: str) -> type[BaseHTTPRequestHandler]:
+def _answering(folder: Path, commit: str, kept: str) -> type[BaseHTTPRequestHandler]:
     files = {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
     tree = [
         {"type": "file", "path": name, "size": len(body), "oid": _blob(body)}
         for name, body in files.items()
     ]
+    files.pop(kept, None)
     listings = {"revision": {"id": "a/model", "sha": commit}, "tree": tree}
 
     class Hub(BaseHTTPRequestHandler):

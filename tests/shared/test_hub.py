@@ -9,12 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+from huggingface_hub._tree_cache import write_tree_cache
 
 from shared.hub import is_hub_id
 from tests.sentence_folders import add_modules, dense, pooling
 from tests.shared.models import checkpoint
 from tests.silent_server import silent_server
-from tests.small_hub import small_hub
+from tests.small_hub import small_answer, small_hub
 
 ROOT = Path(__file__).parents[2]
 COMMIT = "0123456789" * 4
@@ -40,12 +41,18 @@ def ask_the_hub(
     return told.stdout.splitlines()[-1]
 
 
-def cached(cache: Path, *, commit: str = COMMIT) -> Path:
-    """A checkpoint as an earlier start has left it; its folder."""
+def cached(cache: Path, *, listed: bool = True) -> Path:
+    """A checkpoint as an earlier start has left it; its folder.
+
+    ``listed``: with the list of the revision's files, which a program that fetches them one by one
+    does not write.
+    """
     repository = cache / "models--owner--tiny.model"
     (repository / "refs").mkdir(parents=True, exist_ok=True)
-    (repository / "refs" / "main").write_text(commit)
-    return checkpoint(repository / "snapshots" / commit)
+    (repository / "refs" / "main").write_text(COMMIT)
+    if listed:
+        write_tree_cache(str(repository), COMMIT, {})
+    return checkpoint(repository / "snapshots" / COMMIT)
 
 
 def test_a_hub_id_is_served_from_the_cache_of_an_offline_machine(tmp_path: Path) -> None:
@@ -92,6 +99,71 @@ def test_what_is_not_all_in_the_cache_is_asked_of_the_hub(tmp_path: Path, missin
         ask_the_hub(tmp_path, "owner/tiny.model", "weights", **online)
 
         assert hub.called.is_set()
+
+
+def test_what_the_cache_may_lack_is_asked_of_the_hub_once(tmp_path: Path) -> None:
+    """As another program leaves it that loads the model, and not the tokenizer."""
+    folder = cached(tmp_path / "cache", listed=False)
+    (folder / "tokenizer.json").unlink()
+    published = checkpoint(tmp_path / "published")
+    (published / "special_tokens_map.json").write_text("{}")
+    asked = ("owner/tiny.model", "weights")
+    with small_hub(published, commit=COMMIT) as url:
+        online = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": url, "HF_HUB_DISABLE_XET": "1"}
+
+        assert ask_the_hub(tmp_path / "cache", *asked, **online) == "tiny.model@1"
+
+    assert {file.name for file in folder.iterdir()} == {file.name for file in published.iterdir()}
+    with silent_server() as hub:
+        online = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.url}
+
+        assert ask_the_hub(tmp_path / "cache", *asked, **online) == "tiny.model@1"
+
+        assert not hub.called.is_set()
+
+
+def test_the_cache_is_served_where_the_hub_does_not_say_what_it_lacks(tmp_path: Path) -> None:
+    cached(tmp_path, listed=False)
+    with silent_server() as hub:
+        online = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.url}
+
+        assert ask_the_hub(tmp_path, "owner/tiny.model", "weights", **online) == "tiny.model@1"
+
+        assert hub.called.is_set()
+
+
+def test_what_the_cache_lacks_for_certain_is_not_done_without(tmp_path: Path) -> None:
+    """The hub lists a file that changes answers, and does not give it."""
+    folder = cached(tmp_path / "cache", listed=False)
+    published = checkpoint(tmp_path / "published")
+    (published / "special_tokens_map.json").write_text("{}")
+    with small_hub(published, commit=COMMIT, kept="special_tokens_map.json") as url:
+        online = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": url, "HF_HUB_DISABLE_XET": "1"}
+
+        told = ask_the_hub(tmp_path / "cache", "owner/tiny.model", "weights", **online)
+
+    assert not (folder / "special_tokens_map.json").exists()
+    assert "owner/tiny.model: is no directory here, and cannot be fetched from the hub" in told
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(b"", id="hangs up"),
+        pytest.param(b"hello\r\n\r\n", id="no HTTP"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>",
+            id="a page to log in",
+        ),
+    ],
+)
+def test_what_answers_and_is_no_hub_is_a_refusal(tmp_path: Path, reply: bytes) -> None:
+    with small_answer(reply) as url:
+        online = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": url}
+
+        told = ask_the_hub(tmp_path, "owner/absent", "weights", **online)
+
+    assert "owner/absent: is no directory here, and cannot be fetched from the hub" in told
 
 
 def test_a_silent_hub_is_waited_for_no_longer_than_its_limit(tmp_path: Path) -> None:
