@@ -20,7 +20,7 @@ import structlog
 
 from shared.checkpoint import BESIDE, CONFIG, TOKENIZER, is_classifier
 from shared.model_spec import ModelRefused
-from shared.models.sentence_modules import MODULES, lacks_files, read_modules
+from shared.models.sentence_modules import MODULES, lacks_files, read_modules, subfolders
 from shared.models.sentence_settings import TRANSFORMER_FILES
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -83,23 +83,15 @@ def _fetched(hub_id: str, *, weights: bool, revision: str | None = None, **how: 
     folder = Path(
         snapshot_download(hub_id, allow_patterns=wanted, ignore_patterns=_SUBFOLDERS, **how)
     )
-    subfolders = _subfolders(folder)
-    if subfolders:
-        names = _wanted(weights=weights)
-        within = [f"{glob.escape(place)}/{name}" for place in subfolders for name in names]
+    names = _wanted(weights=weights)
+    within = [f"{glob.escape(place)}/{name}" for place in subfolders(folder) for name in names]
+    if within:
         snapshot_download(hub_id, allow_patterns=within, **{**how, "revision": folder.name})
     return folder
 
 
 def _wanted(*, weights: bool) -> Sequence[str]:
     return [*_FILES, *_WEIGHTS] if weights else _FILES
-
-
-def _subfolders(folder: Path) -> list[str]:
-    if not (folder / MODULES).is_file():
-        return []
-    places = {module.path.strip("/") for module in read_modules(folder)}
-    return sorted(place for place in places if place)
 
 
 def _cached(hub_id: str, *, weights: bool) -> Path | None:

@@ -9,6 +9,7 @@ file is kept if the gateway makes the same ids of it.
 """
 
 import argparse
+import glob
 import json
 import shutil
 import sys
@@ -24,6 +25,7 @@ from services.preprocess.tokenizer_file import read_tokenizer
 from shared.checkpoint import CONFIG, TOKENIZER, TOKENIZER_CONFIG
 from shared.hub import is_hub_id
 from shared.model_spec import ModelRefused
+from shared.models.sentence_modules import MODULES, read_modules, subfolders
 
 _FILES: Final = ["*.json", "*.txt", "*.model", "*.safetensors"]
 _PROBES: Final = (
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     asked = parser.parse_args(arguments)
     try:
-        print(convert(_fetched(asked.source, asked.folder)))
+        print(convert(_transformer_in(_fetched(asked.source, asked.folder))))
     except NotConverted as error:
         print(error, file=sys.stderr)
         return 1
@@ -62,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def convert(folder: Path) -> str:
     """Write ``tokenizer.json`` as transformers builds it; one that gives the same ids stays.
 
-    What was there before is kept beside it, as ``*.original``.
+    What was there before the first conversion is kept beside it, as ``*.original``.
 
     Raises:
         NotConverted: transformers cannot build it, or the file would give other ids.
@@ -115,8 +117,9 @@ def _write(original: Any, folder: Path) -> None:
         if difference is not None:
             raise NotConverted(f"{folder}: the converted tokenizer differs on {difference}")
         for name in (TOKENIZER, TOKENIZER_CONFIG):
-            if (folder / name).exists():
-                (folder / name).rename(folder / f"{name}.original")
+            before = folder / f"{name}.original"
+            if (folder / name).exists() and not before.exists():
+                (folder / name).rename(before)
             (unchecked / name).rename(folder / name)
 
 
@@ -140,6 +143,7 @@ def _as_it_is(original: Any) -> dict[str, Any]:
 
 
 def _fetched(source: str, folder: Path | None) -> Path:
+    """Where it lies; of a hub id's subfolders those that its ``modules.json`` names."""
     if Path(source).is_dir():
         return Path(source)
     if not is_hub_id(source):
@@ -147,9 +151,23 @@ def _fetched(source: str, folder: Path | None) -> Path:
     folder = folder or Path("models") / source.split("/")[1] / "1"
     try:
         snapshot_download(source, local_dir=folder, allow_patterns=_FILES, ignore_patterns=["*/*"])
-    except OSError as exc:
+        if within := [
+            f"{glob.escape(place)}/{name}" for place in subfolders(folder) for name in _FILES
+        ]:
+            snapshot_download(source, local_dir=folder, allow_patterns=within)
+    except (OSError, ModelRefused) as exc:
         raise NotConverted(f"{source}: cannot be fetched from the hub: {exc}") from exc
     return folder
+
+
+def _transformer_in(folder: Path) -> Path:
+    """The folder itself, or of one of sentence-transformers that of its transformer."""
+    if not (folder / MODULES).is_file():
+        return folder
+    try:
+        return folder / read_modules(folder)[0].path
+    except ModelRefused as refused:
+        raise NotConverted(str(refused)) from refused
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def read_tokenizer(folder: Path) -> tuple[Tokenizer, Literal["left", "right"], b
 
 def _recipe(folder: Path, stated: Mapping[str, Any]) -> Recipe:
     """Raises: ModelRefused: transformers reads it in a way that is not known here."""
-    for key in ("auto_map", "fast_tokenizer_files", "fix_mistral_regex"):
+    for key in _NOT_FOLLOWED:
         if stated.get(key):
             raise ModelRefused(
                 f"{folder / TOKENIZER_CONFIG}: {key} is there, which is not followed: "

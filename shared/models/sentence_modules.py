@@ -130,6 +130,18 @@ def read_modules(folder: Path) -> list[Module]:
     return modules
 
 
+def subfolders(folder: Path) -> list[str]:
+    """Those that ``modules.json`` names; none where there is no such file.
+
+    Raises:
+        ModelRefused: it is no list of modules
+    """
+    if not (folder / MODULES).is_file():
+        return []
+    places = {module.path.strip("/") for module in read_modules(folder)}
+    return sorted(place for place in places if place)
+
+
 def lacks_files(folder: Path, module: Module, *, weights: bool) -> bool:
     """Whether a module after the transformer lacks what is to be read of it."""
     needed = [name for name in FILES.get(module.kind, ()) if weights or name != WEIGHTS]

@@ -1,3 +1,7 @@
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -6,6 +10,8 @@ from transformers import AutoTokenizer
 from services.preprocess.codecs import open_codec
 from shared.repository import ModelRefused, open_repository
 from tests.preprocess.checkpoints import CORPUS, checkpoint
+from tests.sentence_folders import add_modules, pooling
+from tests.small_hub import small_hub
 from tests.specs import ids_of
 from tools.convert_tokenizer import main
 
@@ -57,6 +63,36 @@ def test_a_checkpoint_without_any_vocabulary_is_refused(
     assert main([str(folder)]) == 1
     assert "has no vocabulary" in capsys.readouterr().err
     assert not (folder / "tokenizer.json").exists()
+
+
+CONVERT = """
+import sys
+from tools.convert_tokenizer import main
+from shared.repository import open_repository
+assert main(sys.argv[1:]) == 0
+print(open_repository([], sys.argv[2], weights=False).default.embedding.pooling)
+"""
+
+
+def test_of_sentence_transformers_every_module_comes_along(tmp_path: Path) -> None:
+    published = tmp_path / "published"
+    shutil.move(old_checkpoint(tmp_path), published / "0_Transformer")
+    add_modules(published, [pooling("cls_token")], transformer="0_Transformer", whole={})
+    folder = tmp_path / "name" / "1"
+
+    with small_hub(published, commit="0123456789" * 4) as url:
+        online = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": url, "HF_HUB_DISABLE_XET": "1"}
+        done = subprocess.run(  # a process of its own: huggingface_hub reads its settings once
+            [sys.executable, "-c", CONVERT, "owner/name", str(folder)],
+            env={**os.environ, **online},
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+
+    assert f"{folder / '0_Transformer' / 'tokenizer.json'}: written" in done.stdout, done.stderr
+    assert "Pooling.CLS" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -177,12 +177,18 @@ def test_after_the_command_the_ids_are_those_of_before_it(
     rewrite(folder / "config.json", vocab_size=1_000)
     rewrite(folder / "tokenizer_config.json", tokenizer_class="BarthezTokenizer")
     before = AutoTokenizer.from_pretrained(folder)(TEXTS, truncation=True, max_length=40)
+    original = (folder / "tokenizer.json").read_bytes()
 
     assert main([str(folder)]) == 0
 
     assert "its ids equal those of BarthezTokenizer" in capsys.readouterr().out
     assert [row[0] for row in encoded(folder)] == before["input_ids"]
-    assert (folder / "tokenizer.json.original").exists()
+    assert (folder / "tokenizer.json.original").read_bytes() == original
+
+    rewrite(folder / "tokenizer_config.json", tokenizer_class="BarthezTokenizer")
+    assert main([str(folder)]) == 0
+
+    assert (folder / "tokenizer.json.original").read_bytes() == original
 
 
 @pytest.mark.parametrize(
