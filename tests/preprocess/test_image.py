@@ -150,6 +150,71 @@ def test_a_photograph_is_turned_as_its_camera_was_held() -> None:
     assert turned[3] < 50
 
 
+def test_a_photograph_on_its_side_keeps_what_the_model_can_see() -> None:
+    """A JPEG is decoded at a part of its size: by the sides that it has when it is upright."""
+    stripes = Image.new("L", (240, 4_800))
+    for left in range(0, 240, 8):
+        stripes.paste(255, (left, 0, left + 4, 4_800))
+    orientation = Image.Exif()
+    orientation[0x0112] = 6  # as it is stored, its top is on the left
+    stored = stripes.transpose(Image.Transpose.ROTATE_90)
+    takes = replace(codec(width=240, height=8)._spec.image, max_pixels=40_000_000)
+
+    (row,) = ImageCodec(replace(codec()._spec, takes=takes)).encode(
+        [file(stored, "JPEG", exif=orientation, quality=95)], truncate=False
+    )
+
+    assert isinstance(row, Encoded)
+    wanted = stripes.resize((240, 8), Image.Resampling.BILINEAR).tobytes()
+    assert max(abs(a - b) for a, b in zip(row.columns[0].values, wanted, strict=True)) < 20
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_exif_that_nothing_can_read_costs_a_picture_nothing(kind: str) -> None:
+    options: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}
+    picture = BLACK_AND_WHITE.resize((40, 20), Image.Resampling.NEAREST)
+
+    for exif in (b"Exif\0\0garbage", b"garbage", b"Exif\0\0II*\0\x08\0\0\0\xff\0\x12\x01"):
+        assert pixels(file(picture, kind, exif=exif, **options)) == pixels(
+            file(picture, kind, **options)
+        )
+
+
+def jpeg_of_scans(scans: int, *, side: int = 800) -> bytes:
+    """A grey one, as black as it is made, which each further scan goes over and changes nothing."""
+
+    def segment(marker: int, body: bytes) -> bytes:
+        return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
+
+    blocks = (side // 8) ** 2
+    one_code = bytes([1, *[0] * 15])
+    lines = [
+        b"\xff\xd8",
+        segment(0xDB, b"\0" + bytes([1] * 64)),
+        segment(0xC2, struct.pack(">BHHB", 8, side, side, 1) + bytes([1, 0x11, 0])),
+        segment(0xC4, b"\0" + one_code + b"\0"),  # the one code of first values: no difference
+        segment(0xC4, b"\x10" + one_code + b"\xe0"),  # of further ones: 16,384 empty blocks
+        segment(0xDA, bytes([1, 1, 0, 0, 0, 0])) + bytes(blocks // 8 + 1),
+    ]
+    scan = segment(0xDA, bytes([1, 1, 0, 1, 63, 0])) + bytes(2 * (blocks // 16_384 + 1))
+    return b"".join([*lines, *[scan] * (scans - 1), b"\xff\xd9"])
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused() -> None:
+    """Each costs a pass over all pixels: 90 bytes of 40 megapixels 8 ms."""
+    takes = replace(codec()._spec.image, max_pixels=40_000_000)
+    made = ImageCodec(replace(codec()._spec, takes=takes))
+
+    few, many = made.encode([jpeg_of_scans(100), jpeg_of_scans(101)], truncate=False)
+
+    assert isinstance(few, Encoded)
+    assert isinstance(many, InvalidRequest)
+    assert many.detail == (
+        "picture is a JPEG of 101 scans, at most 100 are taken: save it again, by an ordinary "
+        "encoder"
+    )
+
+
 def test_a_picture_is_scaled_to_the_models_size() -> None:
     scaled = pixels(file(BLACK_AND_WHITE.resize((80, 40), Image.Resampling.NEAREST)))
 
