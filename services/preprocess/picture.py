@@ -43,24 +43,6 @@ _SPARE: Final = 3
 """JPEG is decoded at an eighth, a quarter or a half of its size where that leaves three times the
 model's. Scaled from there, a photograph's values differ by 1 of 255 at most, those of noise and of
 stripes a few pixels wide by 9. From 4000 x 3000 to 224 it is six times as fast."""
-_TURNS: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What makes a picture upright, by how its camera was held (Exif)."""
-_ON_ITS_SIDE: Final = (5, 6, 7, 8)
-_BAND_PIXELS: Final = 1_000_000
-_MOST_SCANS: Final = 100
-"""An ordinary encoder writes ten or so; each is a pass over all pixels, 8 ms of 40 megapixels."""
-_SPARE: Final = 3
-"""JPEG is decoded at an eighth, a quarter or a half of its size where that leaves three times the
-model's: scaled from there, a photograph's values differ by 1 of 255 at most, twice or more by 0.14
-on average (4000 x 3000 to 224, six times as fast)."""
 
 
 def pixels(raw: bytes, takes: ImageInput) -> bytes:
