@@ -23,6 +23,8 @@ from transformers.masking_utils import AttentionMaskInterface
 from services.predictor.rows import Row
 
 _NAME: Final = "penstock_packed"
+_WINDOW: Final = "a layer attends to a window of the text, and packed to all of it"
+"""In the short rows that a model is tried with, the two are the same."""
 
 
 @dataclass(slots=True)
@@ -174,8 +176,11 @@ def _attention(
     packed: Packed,
     attend: Attend,
     scaling: float | None = None,
+    sliding_window: int | None = None,
     **_others: Any,
 ) -> tuple[torch.Tensor, None]:
+    if sliding_window is not None:
+        raise NotPackable(_WINDOW)
     if packed.before_last is not None:
         key, value = _keys_and_values(module, packed.before_last)
     return attend(query, key, value, packed, scaling), None
@@ -235,5 +240,11 @@ def _keys_and_values(module: Any, hidden: torch.Tensor) -> tuple[torch.Tensor, t
     return key.transpose(1, 2), value.transpose(1, 2)
 
 
-def _no_mask(*_args: Any, **_kwargs: Any) -> None:
-    """Nothing to mask: there is no padding, and no sequence sees another."""
+def _no_mask(*_args: Any, local_size: int | None = None, **_kwargs: Any) -> None:
+    """Nothing to mask: there is no padding, and no sequence sees another.
+
+    Raises:
+        NotPackable: a token is not to see all others of its text
+    """
+    if local_size is not None:
+        raise NotPackable(_WINDOW)

@@ -6,6 +6,7 @@ refuse a second row (GPT-2 without a padding token). Which a model is, is tried 
 in float32, on rows of the sample text. Knows tensors and rows; knows nothing of a model's insides.
 """
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ class Sharing:
     """Only rows that hold this id equally often."""
     masked: bool = False
     """A mask goes with rows that are not padded, too."""
+    turns: tuple[int, ...] = ()
+    """Only rows between the same two of these lengths, which rise: :mod:`long_texts` says why."""
 
     @property
     def exact(self) -> bool:
@@ -43,7 +46,7 @@ class Sharing:
 
     def groups(self, rows: Sequence[Row]) -> list[list[int]]:
         """Places of the rows that go together."""
-        if not (self.equal or self.alone) and self.counted is None:
+        if not (self.exact or self.turns) and self.counted is None:
             return [list(range(len(rows)))]
         together: dict[Hashable, list[int]] = defaultdict(list)
         for place, row in enumerate(rows):
@@ -53,7 +56,7 @@ class Sharing:
     def _kind(self, place: int, row: Row) -> Hashable:
         if self.alone:
             return place
-        length = row.length if self.equal else 0
+        length = row.length if self.equal else bisect_left(self.turns, row.length)
         if self.counted is None:
             return length
         return length, int(np.count_nonzero(row.tensors["input_ids"] == self.counted))

@@ -7,7 +7,7 @@ code from the model's folder.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 import torch
@@ -21,6 +21,7 @@ from services.predictor.backends.linear import (
     replace_linears,
 )
 from services.predictor.backends.logits import outcomes_of
+from services.predictor.backends.long_texts import check_long_texts, turns_of
 from services.predictor.backends.packing import all_at_once, one_by_one
 from services.predictor.backends.pretrained import load_pretrained
 from services.predictor.backends.sample_rows import SampleRows, vocabulary_of
@@ -98,6 +99,7 @@ class TorchText:
         """Load it, find out how its rows go together, and lay it out; why that is no use."""
         folder, takes = self._spec.folder, self._spec.text
         model = load_pretrained(self._head.auto, folder, dtype=form.dtype, unused=self._head.unused)
+        check_long_texts(model.config, self._spec)
         pad_id = takes.pad_id if 0 <= takes.pad_id < vocabulary_of(model) else 0
         text = takes.prompt + str(self._spec.sample)
         self._samples = SampleRows(
@@ -127,16 +129,16 @@ class TorchText:
         alone = self._one_by_one(rows)
         transformer, end = self._transformer, self._samples.special("eos_token_id")
         try:
-            transformer.sharing = find_sharing(
-                transformer.ask, rows, alone=alone, end=end, tolerance=tolerance
-            )
+            found = find_sharing(transformer.ask, rows, alone=alone, end=end, tolerance=tolerance)
         except Undecided as exc:
             raise UnknownBackend(
                 f"{self._spec.folder}: {type(transformer.model).__name__} answers the same row "
                 "differently each time, as models do that draw random numbers, and such a one "
                 "cannot be served: give a checkpoint of another class"
             ) from exc
-        if self._pack:
+        turns = turns_of(transformer.model.config)
+        transformer.sharing = replace(found, turns=turns)
+        if self._pack and not turns:  # packed, one batch has rows of all lengths
             transformer.try_packing(one_by_one, rows, alone, tolerance)
         if not transformer.packing and transformer.sharing != Sharing():
             log.info("rows share forwards", model=str(self._spec.key), how=str(transformer.sharing))
