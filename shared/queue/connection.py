@@ -30,6 +30,15 @@ _AWAY: Final = (
     exceptions.TimeoutError,
     OSError,
 )
+_NOT_THIS_NODE: Final = (
+    exceptions.ClusterDownError,  # MASTERDOWN is one of them
+    exceptions.AskError,  # MOVED is one of them
+    exceptions.TryAgainError,
+)
+"""A node of a cluster without the slot, for now or for good: ``server_check`` tells which.
+
+redis-py takes the first word off what these say, so only their class tells them.
+"""
 _REFUSES: Final = ("MISCONF", "OOM ", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN")
 """Redis is there and takes no writes: its disk, its memory or its replicas are in the way."""
 
@@ -142,6 +151,11 @@ def speaking_to_redis(verb: str) -> Iterator[None]:
     except _AWAY as exc:
         raise QueueUnavailable(
             f"cannot {verb}, Redis does not answer ({type(exc).__name__}): try again in a moment"
+        ) from exc
+    except _NOT_THIS_NODE as exc:
+        raise QueueUnavailable(
+            f"cannot {verb}, this node of Redis does not serve the queue just now "
+            f"({type(exc).__name__}): try again in a moment"
         ) from exc
     except exceptions.ResponseError as exc:
         if not takes_no_writes(str(exc)):

@@ -7,16 +7,20 @@ import ssl
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
+from shared import keys
 from shared.errors import QueueUnavailable
-from shared.queue.connection import connect
+from shared.queue.connection import connect, speaking_to_redis
 from shared.queue.server_check import ServerUnfit, check_server
 from tests.conftest import StartRedis
+from tests.fault.proxy import Network, of_version
+from tests.redis_cluster import TwoNodes
 from tests.redis_server import RedisServer
 
 
@@ -158,6 +162,67 @@ async def test_a_cluster_node_with_all_slots_is_fit(start_redis: StartRedis) -> 
             await asyncio.sleep(0.05)
 
         assert await check_server(redis) == ()
+
+
+async def test_a_cluster_node_whose_slot_is_on_another_is_refused_with_the_address(
+    start_redis: StartRedis,
+) -> None:
+    nodes = TwoNodes(start_redis)
+    async with connected(nodes.home) as redis:
+        assert await check_server(redis) == ()
+
+    nodes.finish_moving()
+
+    said = await refusal(nodes.home)
+    assert "the queue's slot is on another" in said
+    assert nodes.other_address in said
+    async with connected(nodes.other) as redis:
+        assert await check_server(redis) == ()
+
+
+async def test_a_slot_on_its_way_and_a_cluster_that_is_down_are_waited_for(
+    start_redis: StartRedis,
+) -> None:
+    nodes = TwoNodes(start_redis)
+    async with connected(nodes.home) as redis:
+        nodes.begin_to_move()
+        with pytest.raises(QueueUnavailable, match="AskError"):
+            await check_server(redis)
+
+        nodes.finish_moving()
+        nodes.move_back()
+        assert await check_server(redis) == ()
+
+        nodes.lose_a_slot()
+        with pytest.raises(QueueUnavailable, match="ClusterDownError"):
+            await check_server(redis)
+
+
+async def test_a_verb_that_meets_a_node_without_the_slot_finds_the_queue_away(
+    start_redis: StartRedis,
+) -> None:
+    """Raised as redis-py has it, it would be taken for a bug and end the process."""
+    nodes = TwoNodes(start_redis)
+    async with connected(nodes.home) as redis:
+        for happens, word in [
+            (nodes.begin_to_move, "AskError"),
+            (nodes.finish_moving, "MovedError"),
+            (nodes.lose_a_slot, "ClusterDownError"),
+        ]:
+            happens()
+            with pytest.raises(QueueUnavailable, match=word) as away, speaking_to_redis("look"):
+                await redis.hgetall(keys.PREDICTORS)
+            assert "127.0.0.1" not in away.value.detail, "a caller need not know where Redis is"
+
+
+@pytest.mark.parametrize("version", [b"5.0", b"6.0"])
+async def test_a_server_that_is_too_old_is_refused(start_redis: StartRedis, version: bytes) -> None:
+    network = Network(start_redis().socket, says=partial(of_version, version))
+    async with network.open():
+        redis = connect(network.url)
+        with pytest.raises(ServerUnfit, match=rf"is {version.decode()}\.\d+: use 6\.2 or newer"):
+            await check_server(redis)
+        await redis.aclose()
 
 
 async def test_a_server_that_is_away_or_takes_no_writes_is_waited_for(
