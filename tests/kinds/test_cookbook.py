@@ -2,7 +2,11 @@
 
 import base64
 import io
+import json
 import re
+import shlex
+import subprocess
+import sys
 import wave
 from pathlib import Path
 from typing import Any
@@ -54,6 +58,17 @@ def written(folder: Path, title: str) -> Path:
     return folder / "cooked" / "1"
 
 
+def as_transformers_builds_it(folder: Path) -> None:
+    """``tokenizer.json`` is something else, and the document's command is run in the folder."""
+    file = folder / "tokenizer.json"
+    document = {**json.loads(file.read_text()), "normalizer": None, "pre_tokenizer": None}
+    file.write_text(json.dumps(document))
+    (command,) = re.findall(
+        r"^```sh\npython (.*?)\n```$", (ROOT / "docs" / "cookbook.md").read_text(), re.MULTILINE
+    )
+    subprocess.run([sys.executable, *shlex.split(command)], cwd=folder, check=True, timeout=50)
+
+
 def spec_of(folder: Path) -> ModelSpec:
     return open_model(folder.parent, weights=True).default
 
@@ -85,6 +100,7 @@ def bert(folder: Path, kind: Any, labels: list[str]) -> None:
 def test_names_are_those_of_the_pipeline(tmp_path: Path) -> None:
     folder = written(tmp_path, "Names in a text")
     bert(folder, BertForTokenClassification, ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"])
+    as_transformers_builds_it(folder)
     reference = pipeline("token-classification", str(folder), aggregation_strategy="simple")
 
     answers = served(spec_of(folder), *TEXTS)
@@ -208,3 +224,21 @@ def test_counted_words_are_what_scikit_learn_makes_of_them(tmp_path: Path, class
     ):
         assert list(answer["scores"].values()) == pytest.approx(scores.tolist(), abs=1e-12)
         assert answer["label"] == label or scores.max() - scores.min() < 1e-9
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"strip_accents": "unicode"}, {"binary": True}, {"ngram_range": (1, 2)}, {"use_idf": False}],
+)
+def test_words_that_were_counted_in_another_way_are_not_written_down(
+    tmp_path: Path, setting: dict[str, Any]
+) -> None:
+    vectorizer, classifier = TfidfVectorizer(**setting), LogisticRegression()
+    classifier.fit(vectorizer.fit_transform(["où est-il", "et là"]), [0, 1])
+    export: dict[str, Any] = {}
+    exec(recipe("Words that were counted")[1][0], export)
+
+    with pytest.raises(SystemExit, match=next(iter(setting))):
+        export["export"](vectorizer, classifier, tmp_path)
+
+    assert not list(tmp_path.iterdir())
