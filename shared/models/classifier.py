@@ -52,12 +52,15 @@ _SCORING: Final = {
     "multi_label_classification": Scoring.SIGMOID,
     "single_label_classification": Scoring.SOFTMAX,
 }
-_NLI: Final = (
+_OF_TWO_TEXTS: Final = (
     frozenset({"entailment", "neutral", "contradiction"}),
     frozenset({"entailment", "contradiction"}),
     frozenset({"entailment", "not_entailment"}),
+    frozenset({"equivalent", "not_equivalent"}),
+    frozenset({"duplicate", "not_duplicate"}),
 )
-"""Labels of models that compare a premise with a hypothesis."""
+"""Labels of models that compare two texts: SNLI's and MultiNLI's, and of GLUE RTE's and QNLI's,
+MRPC's, QQP's."""
 
 
 class CrossEncoder(msgspec.Struct, frozen=True):
@@ -175,9 +178,9 @@ def activation_of(config: ClassifierConfig, beside: CrossEncoder) -> str | None:
 
 
 def takes_pairs(config: ClassifierConfig, labels: Sequence[str], beside: CrossEncoder) -> bool:
-    """A cross-encoder, or a model of natural language inference."""
+    """A cross-encoder, or a model whose labels say how two texts relate."""
     marked = config.sentence_transformers or config.sbert_ce_default_activation_function
     words = frozenset(
         label.strip().casefold().replace("-", "_").replace(" ", "_") for label in labels
     )
-    return bool(marked) or beside.model_type == "CrossEncoder" or words in _NLI
+    return bool(marked) or beside.model_type == "CrossEncoder" or words in _OF_TWO_TEXTS

@@ -197,11 +197,16 @@ def test_a_byte_order_mark_is_refused_by_name_as_transformers_refuses_it(tmp_pat
         (["CONTRADICTION", "Neutral", "entailment"], True),
         (["entailment", "not_entailment"], True),
         (["entailment", "not-entailment"], True),
+        (["not_equivalent", "equivalent"], True),
+        (["not_duplicate", "duplicate"], True),
+        (["duplicate", "original"], False),
         (["neutral", "joy", "anger"], False),
         (["negative", "neutral", "positive"], False),
     ],
 )
-def test_labels_of_inference_are_of_pairs(tmp_path: Path, labels: list[str], pairs: bool) -> None:
+def test_labels_that_relate_two_texts_are_of_pairs(
+    tmp_path: Path, labels: list[str], pairs: bool
+) -> None:
     id2label = {str(index): label for index, label in enumerate(labels)}
 
     assert stated(tmp_path, id2label=id2label).pairs is pairs
