@@ -49,16 +49,14 @@ class HttpProtocol(HttpToolsProtocol):
         return b""
 
     def on_headers_complete(self) -> None:
-        if not self._is_offered_another_protocol():
+        if self.parser.get_method() == _CONNECT:  # the parser takes it for an offer to upgrade
+            raise httptools.HttpParserError("no tunnels here")
+        if not self.parser.should_upgrade():
             super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        if not self._is_offered_another_protocol():
+        if not self.parser.should_upgrade():
             super().on_message_complete()
-
-    def _is_offered_another_protocol(self) -> bool:
-        """``Upgrade``; a CONNECT, which the parser takes for the same, is none and is refused."""
-        return self.parser.should_upgrade() and self.parser.get_method() != _CONNECT
 
     def _decline(self) -> None:
         """Read the head again without its offer, which a server may ignore (RFC 9110, 7.8).

@@ -121,6 +121,8 @@ def test_the_word_close_is_still_heard_beside_the_offer(gateway: GatewayProcess)
     "sent",
     [
         pytest.param(b"CONNECT host:443 HTTP/1.1\r\nHost: host:443\r\n\r\n", id="connect"),
+        pytest.param(b"CONNECT / HTTP/1.1\r\nHost: x\r\n\r\n", id="connect to a path"),
+        pytest.param(b"CONNECT http://x/health HTTP/1.1\r\nHost: x\r\n\r\n", id="connect to a url"),
         pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", id="http/2 at once"),
     ],
 )
@@ -128,5 +130,7 @@ def test_what_is_no_offer_is_refused(gateway: GatewayProcess, sent: bytes) -> No
     answer = exchange(gateway, sent)
 
     assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1") == 2  # the status line, and the remedy
     assert b"application/problem+json" in answer
+    assert "Traceback" not in gateway.log
     assert httpx.get(f"{gateway.url}/health").status_code == 200
