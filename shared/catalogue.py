@@ -86,7 +86,7 @@ class Catalogue:
         self, repository: Repository, desired: Desired, *, later: Collection[str] = ()
     ) -> None:
         """From now on this is what is wanted; what was wanted before of those for later."""
-        for name in set(desired.models) - set(repository.names()):
+        for name in set(desired.models) - {*repository.names(), *repository.refused}:
             log.warning(
                 "a model was loaded by request and is not in this process's repository: put its "
                 "files back, or DELETE /models/<name>/serving ends the request",

@@ -91,16 +91,14 @@ class Gateway:
         repository, self._codecs = with_codecs(repository)
         repository.check_default()
         self._repository = repository
-        """As it was last read."""
+        """As it was last read, with what is refused."""
         self._catalogue = Catalogue(repository)
         self._wishes = Wishes(self._redis, process=name)
         self._following = Following(
             self._wishes,
             self._catalogue,
-            self._codecs,
             reopen=self._reopen,
             served=lambda model: self._pulse.predictors(model) > 0,
-            opened=repository,
         )
         self._pulse = Pulse(
             self._queue,
@@ -138,12 +136,15 @@ class Gateway:
         )
 
     def _reopen(self) -> Repository:
-        shared = self._settings.shared
-        self._repository = open_configured(
-            shared,
-            weights=False,
-            before=self._repository,
-        )
+        """Read the files again, in a thread, and open the codecs of what was not there before.
+
+        Raises:
+            ModelRefused: no model is left
+        """
+        before = self._repository
+        read = open_configured(self._settings.shared, weights=False, before=before)
+        self._repository, new = with_codecs(read, known=self._codecs, before=before)
+        self._codecs.update(new)
         return self._repository
 
     async def look_at_redis(self) -> None:

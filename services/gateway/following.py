@@ -6,7 +6,7 @@ serves it.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, MutableMapping
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Final
 
@@ -25,25 +25,22 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 _EVERY_S: Final = 1.0
 
 Reopen = Callable[[], Repository]
+"""The models as their files are now, but those whose inputs cannot be read; raises ModelRefused."""
 
 
 class Following:
-    """Keeps the catalogue and the codecs as they are wanted."""
+    """Keeps the catalogue as it is wanted; ``reopen`` opens the codecs that it takes."""
 
     def __init__(
         self,
         wishes: Wishes,
         catalogue: Catalogue,
-        codecs: MutableMapping[ModelKey, Codec],
         *,
         reopen: Reopen,
         served: Callable[[ModelKey], bool],
-        opened: Repository,
     ) -> None:
         self._wishes = wishes
-        self._opened = opened
         self._catalogue = catalogue
-        self._codecs = codecs
         self._reopen = reopen
         self._served = served
         self._seen: tuple[Desired, Repository] | None = None
@@ -77,12 +74,11 @@ class Following:
         if self._seen and self._seen[0] == desired:
             return self._seen[1]
         try:
-            repository, new = await asyncio.to_thread(self._open)
+            repository = await asyncio.to_thread(self._reopen)
         except ModelRefused as refused:
             log.warning("the repository cannot be read, the models stay", why=str(refused))
             return None
-        self._codecs.update(new)
-        self._opened, self._seen = repository, (desired, repository)
+        self._seen = desired, repository
         return repository
 
     def _take_up(self, repository: Repository, desired: Desired) -> None:
@@ -93,10 +89,6 @@ class Following:
             self._catalogue.follow(repository, desired, later=later)
             self._taken_up = desired, later
             log.info("the catalogue has changed", revision=desired.revision, not_served_yet=later)
-
-    def _open(self) -> tuple[Repository, dict[ModelKey, Codec]]:
-        """The files as they are now, and the codecs of what was not there before."""
-        return with_codecs(self._reopen(), known=self._codecs, before=self._opened)
 
 
 def with_codecs(

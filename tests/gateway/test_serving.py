@@ -2,7 +2,9 @@
 
 import asyncio
 import re
+import shutil
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -134,3 +136,54 @@ async def test_a_model_that_is_not_there_cannot_be_wished_for(
     ]
 
     assert [answer.status_code for answer in answers] == [404, 404, 404]
+
+
+OWN = """
+{top}
+def encode(given):
+    return {{"n": [len(given)]}}
+def decode(outputs):
+    return outputs
+def load(folder):
+    return None
+def predict(model, batch):
+    return batch
+"""
+INLINE = 'task = "custom"\nbackend = "python"\nsample = "a"\npreprocess = "inline"\n'
+
+
+async def test_a_version_whose_inputs_cannot_be_read_is_refused_and_says_why(
+    tmp_path: Path,
+) -> None:
+    """Whether the model is new or served already; one that is served goes on."""
+    shutil.copytree("tests/models/stand-in", tmp_path / "stand-in")
+    own, path, key = tmp_path / "own", "/models/own/serving", {"X-API-Key": "k" * 16}
+    (own / "1").mkdir(parents=True)
+    (own / "model.toml").write_text(INLINE)
+
+    def written(version: str, top: str = "") -> None:
+        (own / version / "model.py").write_text(OWN.format(top=top))
+
+    with (
+        running_redis() as redis,
+        running_gateway(redis.url, shared={"models": tmp_path}, admin_key="k" * 16) as gateway,
+    ):
+        async with httpx.AsyncClient(base_url=gateway.url, timeout=15, headers=key) as client:
+            written("1", "import a_package_that_is_not_there")
+            new = await client.put(path, json={"versions": ["1"]})
+            unserved = (await client.get(path)).json()
+            told = (await client.get("/status")).json()["refused"]
+            written("1")
+            served = await client.put(path, json={"versions": ["1"]})
+            (own / "2").mkdir()
+            written("2", "import a_package_that_is_not_there")
+            second = await client.put(path, json={"versions": ["1", "2"]})
+            after = (await client.get(path)).json()
+
+    for refused in (new, second):
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+        assert "No module named 'a_package_that_is_not_there'" in refused.json()["detail"]
+    assert (unserved["known"], set(unserved["refused"])) == ([], {""})
+    assert "a_package_that_is_not_there" in told["own"]
+    assert (served.status_code, served.json()["versions"]) == (200, ["1"])
+    assert (after["versions"], after["known"], set(after["refused"])) == (["1"], ["1"], {""})
