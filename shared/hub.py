@@ -1,7 +1,7 @@
 """Find a checkpoint in the local Hugging Face cache, or fetch it from the hub.
 
 The wall to ``huggingface_hub``: its errors end here. It is imported when a hub id is
-asked for; everybody else starts without it. ``HF_HUB_OFFLINE``, ``HF_HOME`` and
+asked for; a process without one starts without it. ``HF_HUB_OFFLINE``, ``HF_HOME`` and
 ``HF_HUB_ETAG_TIMEOUT`` are its own.
 
 What the cache holds is used, and the hub is not asked: a start does not depend on the hub,

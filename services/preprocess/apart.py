@@ -104,7 +104,7 @@ class Apart:
             self._tell(raised)
 
     async def _in_time(self, child: "_Child", answer: Awaitable[Answer]) -> Answer:
-        """The answer of a child; it is killed where there is none, and where nobody waits for it.
+        """The answer of a child; it is killed where there is none, and where the wait is canceled.
 
         Raises:
             PredictionFailed

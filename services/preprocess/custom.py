@@ -71,7 +71,7 @@ class CustomCodec:
                 return decoded(self._decode_one, success)
         except BadAnswer as bad:
             raise PredictionFailed(str(bad)) from bad
-        except BaseException as exc:  # the wall: it is somebody's code
+        except BaseException as exc:  # the wall: it is the operator's code
             self._tell(Raised.of(exc, function="decode", folder=self._folder))
             raise PredictionFailed(f"decode raised {type(exc).__name__}: {exc}") from exc
 
@@ -79,7 +79,7 @@ class CustomCodec:
         try:
             with working_directory_kept(self._home):
                 columns = encoded(self._encode_one, given)
-        except BaseException as exc:  # noqa: BLE001 -- the wall: it is somebody's code
+        except BaseException as exc:  # noqa: BLE001 -- the wall: as above
             self._tell(Raised.of(exc, function="encode", folder=self._folder))
             known = isinstance(exc, ValueError) and str(exc)
             return InvalidRequest(known or f"the model's encode raised {type(exc).__name__}: {exc}")

@@ -82,6 +82,12 @@ def _opened(raw: bytes, max_pixels: int) -> Image.Image:
         raise InvalidRequest(f"picture is far too large, {max_pixels} pixels are taken") from exc
     except Exception as exc:  # the wall, as above
         raise _unreadable(raw, exc) from exc
+    _check_cost(picture, raw, max_pixels)
+    return picture
+
+
+def _check_cost(picture: Image.Image, raw: bytes, max_pixels: int) -> None:
+    """Raises: InvalidRequest: its pixels would take too much memory or time."""
     width, height = picture.size
     if width * height > max_pixels:
         raise InvalidRequest(
@@ -99,7 +105,6 @@ def _opened(raw: bytes, max_pixels: int) -> Image.Image:
             f"picture is a JPEG of {scans} scans, at most {_MOST_SCANS} are taken: save it again, "
             "by an ordinary encoder"
         )
-    return picture
 
 
 def _upright(picture: Image.Image, mode: str, size: tuple[int, int]) -> Image.Image:

@@ -16,7 +16,7 @@ from shared.model_spec import ModelRefused
 _READ: Final = frozenset({".json", ".toml", ".py", ".txt", ".model"})
 _WEIGHTS: Final = frozenset({".safetensors", ".onnx", ".onnx_data", ".data"})
 _DEPTH: Final = 3
-"""``<model>/<version>/<module>/config.json``; what lies deeper nobody reads."""
+"""``<model>/<version>/<module>/config.json``; what lies deeper is not read."""
 
 
 def check_readable(folder: Path, *, weights: bool) -> None:

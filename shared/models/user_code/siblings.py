@@ -83,7 +83,7 @@ class Package:
         level: int = 0,
     ) -> ModuleType:
         first = name.partition(".")[0]
-        # An empty list is how C code asks, on behalf of whoever runs: it means the module of all.
+        # An empty list is how C code asks, for the code that runs: it means the shared module.
         if level or isinstance(fromlist, list) or not self._is_beside(first):
             return _real_import(name, globals, locals, fromlist, level)
         found = _real_import(f"{self.name}.{name}", globals, locals, fromlist, 0)
