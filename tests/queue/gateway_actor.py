@@ -1,4 +1,4 @@
-"""The model's gateway: its clients repeat themselves, cancel, drop, and use ids again.
+"""The model's gateway: its clients repeat themselves, are answered, cancel, drop, use ids again.
 
 Written against the real verbs as the service is. It may die before any of them; a verb whose answer
 does not come is repeated, or its client is sent away.
@@ -11,7 +11,8 @@ from services.gateway.answers import queued_record
 from shared import keys
 from shared.contract import GatewayId, Job, JobId, Record
 from shared.errors import JobConflict, JobNotFound, JobNotTerminal, Overloaded, QueueUnavailable
-from shared.queue.jobs import JobQueue, Known, Queued, Reply, Submitted
+from shared.queue.jobs import Acceptance, JobQueue, Known, Queued, Reply, Submitted
+from tests.queue.ledger import ANSWERED_MS
 from tests.queue.turns import Actor
 from tests.queue.world import LIMITS, World
 
@@ -32,8 +33,11 @@ class Gateway:
             await turns.turn(actor)
             try:
                 await turns.rng.choices(
-                    [self._submit, self._again, self._watch, self._cancel, self._drop, self._hear],
-                    [2, 2, 4, 1, 1, 3],
+                    [
+                        *(self._submit, self._again, self._watch, self._cancel),
+                        *(self._drop, self._hear, self._answered),
+                    ],
+                    [2, 2, 4, 1, 1, 3, 1],
                 )[0](actor, queue)
             except QueueUnavailable:
                 turns.count("clients sent away")
@@ -109,7 +113,7 @@ class Gateway:
     async def _drop(self, actor: Actor, queue: JobQueue) -> None:
         """Forget an ended job; often its id is used again at once, with another payload."""
         world = self.world
-        ended = [job_id for job_id, entry in world.ledger.jobs.items() if entry.ended]
+        ended = world.ledger.ended()
         if not ended or world.calm:
             return
         job_id = world.turns.rng.choice(ended)
@@ -122,6 +126,26 @@ class Gateway:
             return
         world.turns.count("drops")
         await self._send(actor, queue, [world.new_job(job_id)])
+
+    async def _answered(self, actor: Actor, queue: JobQueue) -> None:
+        """Say that ended jobs were answered, some a second time, some of an acceptance before.
+
+        Those that have not ended are not told, as no gateway has an answer to give of them.
+        """
+        world, ledger = self.world, self.world.ledger
+        ended = [one.ended for one in ledger.jobs.values() if one.ended]
+        some = world.turns.rng.sample(ended, min(len(ended), 2))
+        told = [Acceptance(one.id, one.submitted_us) for one in some]
+        told += world.turns.rng.sample(ledger.former, min(len(ledger.former), 2))
+        await world.turns.call(
+            actor,
+            lambda: queue.shorten(told, retention_ms=ANSWERED_MS),
+            lambda shortened: self._told(told, shortened),
+        )
+
+    def _told(self, told: list[Acceptance], shortened: int) -> None:
+        self.world.ledger.answered(told, shortened)
+        self.world.turns.count("answered", shortened)
 
     async def _hear(self, actor: Actor, queue: JobQueue) -> None:
         key = keys.reply(GatewayId(actor.name))

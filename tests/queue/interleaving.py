@@ -4,8 +4,8 @@
 
 A run: gateways, predictors and a preprocess worker take turns in an order that the seed says; any
 may be killed between two verbs, any request or reply lost, any lease run out, any deadline pass,
-scripts are forgotten. Then the storm is over, fresh workers finish what is left, and the ledger
-is read: nothing lost, nothing recorded twice, nothing left behind.
+any answered job expire, scripts are forgotten. Then the storm is over, fresh workers finish what
+is left, and the ledger is read: nothing lost, nothing recorded twice, nothing left behind.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from shared.contract import PREDICTED, UNENCODED, JobId, Lane
 from shared.queue.connection import connect
 from tests.builders import LEASE_MS, MODEL
 from tests.queue.gateway_actor import Gateway
-from tests.queue.ledger import check_queued
+from tests.queue.ledger import check_queued, check_retention
 from tests.queue.turns import Actor, Turns
 from tests.queue.worker_actors import Predictor, Preprocessor
 from tests.queue.world import World, worker_queue
@@ -104,6 +104,8 @@ class Run:
             await self._freeze()
         if chance(0.02):
             await self._pass_a_deadline()
+        if chance(0.05):
+            await self._outlive()
         if chance(0.005):
             await self._world.redis.script_flush()
             turns.count("script flushes")
@@ -135,6 +137,17 @@ class Run:
         if waiting:
             await self._due(self._rng.choice(waiting), ms_ago=self._rng.choice([1, 10**6]))
             self._world.turns.count("deadlines passed")
+
+    async def _outlive(self) -> None:
+        """The time of an answered job is over: its keys expire, as Redis would have them."""
+        world = self._world
+        for job_id in world.turns.rng.sample(ended := world.ledger.ended(), min(len(ended), 2)):
+            entry = world.ledger.jobs[job_id]
+            await check_retention(entry, world.redis)
+            if entry.answered:
+                await world.redis.delete(keys.job(job_id), keys.outcomes(job_id))
+                world.ledger.dropped(job_id)
+                world.turns.count("expired after their answer")
 
     async def _due(self, job_id: JobId, *, ms_ago: int) -> None:
         key = keys.job(job_id)

@@ -13,7 +13,11 @@ from redis.asyncio import Redis
 from shared import keys
 from shared.contract import Failure, Job, JobId, Lane, Outcome, Record, State
 from shared.queue.deliveries import Settlement
+from shared.queue.jobs import Acceptance
 from tests.builders import MODEL
+
+ANSWERED_MS = 600_000
+"""How long the model keeps what was answered: longer than any run takes."""
 
 Row = tuple[int, int]
 """Chunk and row in it."""
@@ -26,6 +30,8 @@ class Entry:
     job: Job
     first: dict[Row, Outcome] = field(default_factory=dict)
     ended: Record | None = None
+    answered: bool = False
+    """Its gateway has said so: it may go after the short time, and not before."""
 
 
 @dataclass(slots=True)
@@ -34,6 +40,8 @@ class Ledger:
 
     jobs: dict[JobId, Entry] = field(default_factory=dict)
     letters: int = 0
+    former: list[Acceptance] = field(default_factory=list)
+    """Of ids that were dropped or have gone since."""
 
     def accepted(self, job: Job) -> None:
         assert job.id not in self.jobs, f"{job.id} was accepted twice"
@@ -42,11 +50,27 @@ class Ledger:
     def dropped(self, job_id: JobId) -> None:
         entry = self.jobs.pop(job_id)
         assert entry.ended is not None
+        self.former.append(Acceptance(job_id, entry.ended.submitted_us))
+
+    def ended(self) -> list[JobId]:
+        """Those whose end was seen."""
+        return [job_id for job_id, entry in self.jobs.items() if entry.ended]
+
+    def answered(self, acceptances: Iterable[Acceptance], shortened: int) -> None:
+        """Each ended job is shortened the first time that it is told, and no other ever."""
+        fresh = 0
+        for one in acceptances:
+            entry = self.jobs.get(one.job)
+            if entry and entry.ended and entry.ended.submitted_us == one.submitted_us:
+                fresh += not entry.answered
+                entry.answered = True
+        assert shortened == fresh, f"{shortened} shortened, {fresh} were to be"
 
     def observed(self, record: Record) -> None:
         """Terminal states never change: whoever looks later sees the same record."""
         entry = self.jobs[record.id]
-        record = msgspec.structs.replace(record, deadline_us=None)  # the model moves deadlines
+        # The model moves deadlines, and how long an answered job is kept is checked at its keys.
+        record = msgspec.structs.replace(record, deadline_us=None, retention_ms=0)
         if record.state.terminal:
             assert entry.ended in (None, record), f"{entry.ended} became {record}"
             entry.ended = record
@@ -73,6 +97,7 @@ class Ledger:
             assert entry.ended is not None, f"{entry.job.id} never ended"
             _check_counts(entry.ended)
             _check_outcomes(entry, letters)
+            await check_retention(entry, redis)
         await _check_keys(redis)
 
     async def _letters(self, redis: Redis) -> set[tuple[str, int, int]]:
@@ -113,6 +138,18 @@ def _check_outcomes(entry: Entry, letters: set[tuple[str, int, int]]) -> None:
                 assert outcome == recorded, (job.id, number, row, outcome, recorded)
     answered = sum(outcome is not None for outcome in record.outcomes)
     assert answered == record.succeeded + record.failed, record
+
+
+async def check_retention(entry: Entry, redis: Redis) -> None:
+    """An answered job goes soon, one whose answer was not told never does."""
+    job = keys.job(entry.job.id)
+    kept_ms = int(await redis.hget(job, "keep") or 0)
+    for key in (job, keys.outcomes(entry.job.id)):
+        if await redis.exists(key):
+            left_ms = await redis.pttl(key)
+            assert left_ms > 0, f"{key} never expires"
+            assert entry.answered == (left_ms <= ANSWERED_MS), (key, left_ms, entry.answered)
+            assert left_ms <= kept_ms, (key, left_ms, kept_ms)
 
 
 async def check_queued(ledger: Ledger, redis: Redis) -> None:

@@ -12,10 +12,13 @@ from tests.queue.interleaving import play
 async def test_no_interleaving_loses_a_job_or_records_a_row_twice(
     redis_url: str, seed: int
 ) -> None:
-    """Invariants 1, 2, 3, 5 and 6: crashes, lost replies, lapsed leases, repeats, id reuse."""
+    """Invariants 1, 2, 3, 5, 6: crashes, lost replies, lapsed leases, repeats, answers, used ids."""
     totals = await play(redis_url, seed)
 
-    for happened in ("crashes", "replies lost", "taken over", "settled", "moved", "cancels"):
+    for happened in (
+        *("crashes", "replies lost", "taken over", "settled", "moved", "cancels"),
+        *("answered", "expired after their answer"),
+    ):
         assert totals[happened], f"nothing was proved about: {happened}"
 
 

@@ -11,7 +11,7 @@ from tests.queue.ledger import Ledger
 from tests.queue.turns import Actor, Turns
 
 TRIES = 3
-LIMITS = policy(queue_limit_tokens=1_500, tenant_limit_tokens=1_500)
+LIMITS = policy(retention_ms=3_600_000, queue_limit_tokens=1_500, tenant_limit_tokens=1_500)
 
 
 @dataclass(slots=True)
