@@ -24,17 +24,11 @@ SOON_S = 10.0
 
 
 @pytest.fixture(scope="module")
-def brief(gateway_redis: RedisServer) -> Iterator[GatewayProcess]:
+def gateway(gateway_redis: RedisServer) -> Iterator[GatewayProcess]:
     """A gateway that keeps answered jobs for a second."""
     short = {"answered_retention_ms": SHORT_MS}
     with running_gateway(gateway_redis.url, shared=short, wait_ms=5_000) as process:
         yield process
-
-
-@pytest.fixture
-async def client(brief: GatewayProcess) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=brief.url, timeout=15) as client:
-        yield client
 
 
 @pytest.fixture
