@@ -286,7 +286,7 @@ INFO: Final = {
 }
 QUEUE: Final = {"jobs": 3, "tokens": 12_345, "oldest_s": 75.0}
 ONE: Final = {"model": MARKUP, "task": MARKUP, "queue": QUEUE, "predictors": 0}
-STATUS: Final = {
+STATUS: Final[dict[str, object]] = {
     "version": MARKUP,
     "uptime_s": 90_000.0,
     "requests": 3,
@@ -297,6 +297,7 @@ STATUS: Final = {
     "predictors": [],
     "refused": {"films@3": MARKUP},
     "preprocessors": [],
+    "warnings": [MARKUP],
 }
 ANSWER: Final[dict[str, object]] = {
     "outputs": [{"top": [{"label": MARKUP, "score": 0.75}]}, {"error": {"code": MARKUP}}],
@@ -359,6 +360,7 @@ def test_what_nobody_serves_is_plain_to_see(
     ]
     assert tab.text("#nobody").startswith("There is no predictor")
     assert tab.texts("#refused *") == ["films@3 cannot be loaded", MARKUP]
+    assert tab.texts("#warnings li") == [f"Warning: {MARKUP}."]
     assert tab.text("#uptime") == "up 1 d 1 h"
 
 
@@ -374,3 +376,35 @@ def test_what_cannot_be_sent_is_said_before_it_is(
 
     assert "JSON" in tab.text(".problem")
     assert sent == []
+
+
+def test_of_several_labels_those_over_the_threshold_are_named(
+    tab: Chromium, stranger: tuple[str, list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row of a model whose labels may be right together, and one where none is."""
+    top = [{"label": name, "score": score} for name, score in (("joy", 0.9), ("awe", 0.6))]
+    some = {"label": "joy", "score": 0.9, "top": top, "threshold": 0.5, "labels": top}
+    none = {**some, "threshold": 0.95, "labels": []}
+    monkeypatch.setitem(ANSWER, "outputs", [some, none])
+    tab.open(stranger[0])
+    tab.wait("document.querySelector('#models td')")
+    tab.fill("textarea", "{}")
+
+    assert predicted(tab) == ["joy", "awe", "joy", "awe"]
+    assert tab.texts("#answer .given") == ["over 0.5: joy, awe", "over 0.95: no label"]
+
+
+def test_an_eviction_policy_is_warned_of_until_it_is_mended(
+    tab: Chromium, stranger: tuple[str, list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the words of the gateway: tests/gateway/test_unfit_redis.py has where they come from."""
+    advice = "this Redis has maxmemory-policy allkeys-lru: set it to noeviction"
+    monkeypatch.setitem(STATUS, "warnings", [advice])
+    tab.open(stranger[0])
+    tab.wait("document.querySelector('#warnings li')")
+    assert tab.texts("#warnings li") == [f"Warning: {advice}."]
+
+    monkeypatch.setitem(STATUS, "warnings", [])
+    tab.wait("document.querySelector('#warnings').hidden")
+
+    assert tab.texts("#warnings li") == []

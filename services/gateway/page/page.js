@@ -150,6 +150,16 @@ function showRefused(refused) {
   list.replaceChildren(...terms);
 }
 
+/** What an operator should change about Redis. */
+function showWarnings(warnings) {
+  const list = $("warnings");
+  list.hidden = !warnings.length;
+  const told = JSON.stringify(warnings);
+  if (list.dataset.told === told) return;
+  list.dataset.told = told;
+  list.replaceChildren(...warnings.map((one) => make("li", {}, `Warning: ${one}.`)));
+}
+
 function buildWorker({ model, worker }) {
   const cells = cellsUnder($("workers").querySelector("table"));
   const [name, rate, ms, rows, padding, busy, capacity, heard] = cells;
@@ -209,6 +219,7 @@ function showStatus(now) {
   say($("requests"), `${plural(Math.max(now.requests - 1, 0), "request")} open`);
   showVersions(now.versions);
   showRefused(now.refused);
+  showWarnings(now.warnings);
   showPredictors(now.predictors);
   showPreprocessors(now.preprocessors);
   $("preprocessors-title").hidden = !now.preprocessors.length;
