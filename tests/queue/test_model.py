@@ -12,7 +12,7 @@ from tests.queue.interleaving import play
 async def test_no_interleaving_loses_a_job_or_records_a_row_twice(
     redis_url: str, seed: int
 ) -> None:
-    """Invariants 1, 2, 3, 5, 6: crashes, lost replies, lapsed leases, repeats, answers, used ids."""
+    """Invariants 1, 2, 3, 5, 6: crashes, lost replies, lapsed leases, repeats, answers, ids."""
     totals = await play(redis_url, seed)
 
     for happened in (
