@@ -11,10 +11,10 @@ from typing import Any, Final
 import httpx
 
 from bench import models
-from bench.client import HOST, LoadSpec, Request
+from bench.client import HOST
 from bench.cluster import Cluster, cluster
-from bench.load import figures, run_load
-from bench.plan import Figures, Measured, Plan, medians
+from bench.live import LATENCY, Live, every, kept, live
+from bench.plan import Figures, Measured, Plan
 from bench.table import side_by_side
 from bench.texts import texts
 
@@ -25,7 +25,6 @@ DIGITS: Final = "mnist-digits"
 
 _AT_ONCE: Final = 1_000
 _SEED: Final = 11
-_KEPT: Final = ("per_s", "p50_ms", "p99_ms", "rows_left")
 
 
 def measure(plan: Plan) -> Measured:
@@ -36,40 +35,25 @@ def measure(plan: Plan) -> Measured:
         "PENSTOCK_PREDICTOR_MODELS": f"{models.SHIPPED},{DIGITS}",
         "PENSTOCK_GATEWAY_QUEUE_LIMIT_TOKENS": "10000000",
     }
+    asked = Live(callers=LIVE, seed=_SEED, timed=plan.size(1_500, 60))
     runs: dict[str, list[Figures]] = {"alone": [], "beside a flood": [], "beside bulk": []}
     with cluster(plan.cache, "beside", environ=environ, preprocessors=1) as running:
         for _ in range(plan.runs):
-            runs["alone"].append(_live(running, plan) | {"rows_left": 0})
+            runs["alone"].append(live(running, plan, asked) | {"rows_left": 0})
             for name, path, body, count in (
                 ("beside a flood", f"/models/{DIGITS}/jobs", _pictures(), plan.size(FLOOD_JOBS, 2)),
                 ("beside bulk", "/jobs", _reviews(plan), plan.size(BULK_ROWS // _AT_ONCE, 2)),
             ):
                 jobs = _put(running, path, body, count)
-                found = _live(running, plan)
+                found = live(running, plan, asked)
                 runs[name].append(found | {"rows_left": _end(running, jobs)})
-    rows = {
-        name: {k: v for k, v in medians(some).items() if k in _KEPT} for name, some in runs.items()
-    }
+    rows = kept(runs, (*LATENCY, "rows_left"))
     alone = float(rows["alone"]["p99_ms"])
     summary: Figures = {
         "flood_p99_of_alone": round(float(rows["beside a flood"]["p99_ms"]) / alone, 2),
         "bulk_p99_of_alone": round(float(rows["beside bulk"]["p99_ms"]) / alone, 2),
     }
-    every = [{"what": name, **run} for name, some in runs.items() for run in some]
-    return Measured(runs=every, summary=summary, text=side_by_side(rows))
-
-
-def _live(running: Cluster, plan: Plan) -> Figures:
-    """A few callers, one short text each at a time."""
-    asked = texts(models.tokenizer_of(models.SHIPPED, plan.cache), 200, seed=_SEED)
-    spec = LoadSpec(
-        port=running.port,
-        connections=LIVE,
-        warm=4 * LIVE,
-        timed=plan.size(1_500, 60),
-        requests=[Request({"inputs": text}) for text in asked],
-    )
-    return figures(run_load(running, spec))
+    return Measured(runs=every(runs, what="what"), summary=summary, text=side_by_side(rows))
 
 
 def _pictures() -> dict[str, Any]:

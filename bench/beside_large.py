@@ -15,10 +15,10 @@ from typing import Final
 import msgspec
 
 from bench import models
-from bench.client import HOST, LoadSpec, Request
-from bench.cluster import Cluster, cluster
-from bench.load import figures, run_load
-from bench.plan import Figures, Measured, Plan, medians
+from bench.client import HOST
+from bench.cluster import cluster
+from bench.live import LATENCY, Live, every, kept, live
+from bench.plan import Figures, Measured, Plan
 from bench.table import side_by_side
 from bench.texts import texts
 
@@ -32,7 +32,6 @@ _LONG: Final = 341
 _SYLLABLES: Final = "".join(chr(0xAC00 + 97 * n) for n in range(100))  # three bytes each
 _SEED: Final = 13
 _TIMEOUT_S: Final = 120
-_KEPT: Final = ("per_s", "p50_ms", "p99_ms", "answered")
 
 
 def measure(plan: Plan) -> Measured:
@@ -42,17 +41,16 @@ def measure(plan: Plan) -> Measured:
         "PENSTOCK_MODEL": models.SHIPPED,
     }
     bodies = largest(plan)
+    asked = Live(callers=LIVE, seed=_SEED + 1, timed=plan.size(600, 30))
     runs: dict[str, list[Figures]] = {"alone": [], **{name: [] for name in bodies}}
     with cluster(plan.cache, "beside-large", environ=environ) as running:
         for _ in range(plan.runs):
-            runs["alone"].append(_live(running, plan) | {"answered": 0})
+            runs["alone"].append(live(running, plan, asked) | {"answered": 0})
             for name, body in bodies.items():
                 with sending(running.port, body) as answered:
-                    found = _live(running, plan)
+                    found = live(running, plan, asked)
                 runs[name].append(found | {"answered": len(answered)})
-    rows = {
-        name: {k: v for k, v in medians(some).items() if k in _KEPT} for name, some in runs.items()
-    }
+    rows = kept(runs, (*LATENCY, "answered"))
     may_ms = 3 * float(rows["alone"]["p99_ms"]) + LONGEST_FORWARD_MS
     worst_ms = max(float(rows[name]["p99_ms"]) for name in bodies)
     summary: Figures = {
@@ -60,8 +58,7 @@ def measure(plan: Plan) -> Measured:
         "bound_ms": round(may_ms, 1),
         "reached": worst_ms <= may_ms,
     }
-    every = [{"beside": name, **run} for name, some in runs.items() for run in some]
-    return Measured(runs=every, summary=summary, text=side_by_side(rows))
+    return Measured(runs=every(runs, what="beside"), summary=summary, text=side_by_side(rows))
 
 
 def largest(plan: Plan) -> dict[str, bytes]:
@@ -105,19 +102,6 @@ def sending(port: int, body: bytes) -> Iterator[list[int]]:
             if connection.sock is not None:
                 connection.sock.shutdown(SHUT_RDWR)  # which ends the thread's wait, too
         thread.join(timeout=_TIMEOUT_S)
-
-
-def _live(running: Cluster, plan: Plan) -> Figures:
-    """A few callers, one short text each at a time."""
-    asked = texts(models.tokenizer_of(models.SHIPPED, plan.cache), 200, seed=_SEED + 1)
-    spec = LoadSpec(
-        port=running.port,
-        connections=LIVE,
-        warm=4 * LIVE,
-        timed=plan.size(600, 30),
-        requests=[Request({"inputs": text}) for text in asked],
-    )
-    return figures(run_load(running, spec))
 
 
 def _text(size_bytes: int) -> str:
