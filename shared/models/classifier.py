@@ -153,7 +153,8 @@ def scoring_of(
             f"{file}: problem_type is {problem} with one label, which transformers does not load: "
             "write regression or multi_label_classification, or leave it out"
         )
-    match (activation or "").rpartition(".")[2]:
+    package, _, name = (activation or "").rpartition(".")
+    match name if package.partition(".")[0] in ("", "torch") else activation:
         case "Sigmoid":
             return Scoring.SIGMOID
         case "Identity" if one:

@@ -242,14 +242,15 @@ def test_a_cross_encoder_is_known_by_the_file_beside_its_configuration(tmp_path:
     assert (read(folder).pairs, read(folder).scoring) == (True, Scoring.IDENTITY)
 
 
+@pytest.mark.parametrize("name", ["torch.nn.Tanh", "their_own.module.Sigmoid"])
 def test_an_activation_that_is_not_known_is_refused_until_the_scoring_is_said(
-    tmp_path: Path,
+    tmp_path: Path, name: str
 ) -> None:
     folder = checkpoint(
-        tmp_path / "it", sentence_transformers={"activation_fn": "torch.nn.Tanh"}, num_labels=1
+        tmp_path / "it", sentence_transformers={"activation_fn": name}, num_labels=1
     )
 
-    with pytest.raises(ModelRefused, match=r"activation_fn is torch\.nn\.Tanh.*write scoring = "):
+    with pytest.raises(ModelRefused, match=rf"activation_fn is {name}, .*write scoring = "):
         read(folder)
 
     said = read_checkpoint(folder, source="", weights=SAFETENSORS, scoring=Scoring.IDENTITY)
