@@ -238,6 +238,27 @@ def test_a_configuration_of_another_model_is_refused(
     assert remedy in said
 
 
+@pytest.mark.parametrize(
+    ("changes", "remedy"),
+    [
+        ({"transformers_weights": "adapter_model.bin"}, "write it with save_pretrained"),
+        ({"attn_implementation": "kernels-community/flash"}, "leave attn_implementation out"),
+    ],
+    ids=["a pickle", "code from a hub"],
+)
+def test_a_configuration_cannot_have_unsafe_files_loaded(
+    tmp_path: Path, changes: dict[str, object], remedy: str
+) -> None:
+    spec = build("bert", tmp_path)
+    torch.save(load_file(tmp_path / "model.safetensors"), tmp_path / "adapter_model.bin")
+    rewrite(tmp_path / "config.json", **changes)
+
+    said = refusal(spec)
+
+    assert next(iter(changes)) in said
+    assert said.endswith(remedy)
+
+
 def test_the_export_refuses_what_the_predictor_refuses(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -59,6 +59,7 @@ def load_pretrained(
     """
     files = weight_files(folder)
     config = config_of(folder)
+    _check_safe(config, folder / CONFIG)
     with _quiet():
         model, fit = _load(auto, folder, config, dtype=dtype, unused=unused, **options)
         if fit.missing and (prefix := prefix_of(name for file in files for name in names_in(file))):
@@ -98,6 +99,22 @@ def config_of(folder: Path) -> PretrainedConfig:
         raise UnknownBackend(
             f"{file}: transformers cannot make a model of it: {one_line(exc)}: correct {CONFIG}"
         ) from exc
+
+
+def _check_safe(config: Any, file: Path) -> None:
+    """Raises: UnknownBackend: by it, transformers would open a pickle or fetch code from a hub."""
+    weights = str(getattr(config, "transformers_weights", None) or "model.safetensors")
+    if not weights.endswith((".safetensors", ".safetensors.index.json")):
+        raise UnknownBackend(
+            f"{file}: transformers_weights = {weights!r} is no safetensors, and no other format is "
+            "loaded: open it with transformers where you trust it and write it with save_pretrained"
+        )
+    attention = str(getattr(config, "_attn_implementation", None) or "")
+    if "/" in attention:
+        raise UnknownBackend(
+            f"{file}: attn_implementation = {attention!r} is code from a hub, which is not run: "
+            "leave attn_implementation out"
+        )
 
 
 def _load(
