@@ -27,6 +27,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from services.predictor.backends.base import UnknownBackend
+from services.predictor.backends.long_texts import sparse_after, turns_of
 from services.predictor.backends.onnx_text import FILES
 from services.predictor.backends.pretrained import load_pretrained
 from services.predictor.backends.sample_rows import SampleRows
@@ -101,6 +102,7 @@ def export(checkpoint: Path, model: Path) -> Exported:
         dtype=torch.float32,
         attn_implementation="eager",  # plain operators: the runtime fuses them itself
     )
+    _check_lengths(loaded, checkpoint)
     inputs = _inputs(loaded, checkpoint)
     right = _right(loaded, inputs, checkpoint)
     version = model / "1"
@@ -120,6 +122,15 @@ def export(checkpoint: Path, model: Path) -> Exported:
     if not done.float32 <= TOLERANCE * max(1.0, done.logits):
         raise NotExported(f"{whole} is off by {done.float32:.1e}: it is not the model")
     return done
+
+
+def _check_lengths(model: PreTrainedModel, checkpoint: Path) -> None:
+    """Raises: NotExported: the graph, made with short texts, would not be the model for long ones."""
+    if turns_of(model.config) or sparse_after(model.config):
+        raise NotExported(
+            f"{checkpoint}: {type(model).__name__} computes long texts in another way than short "
+            "ones, which a graph of it would not: serve it with backend torch"
+        )
 
 
 def _inputs(model: PreTrainedModel, checkpoint: Path) -> Inputs:

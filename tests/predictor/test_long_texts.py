@@ -18,6 +18,7 @@ from shared.models.embedding import Embedding, Pooling
 from tests.predictor.families import SIZES, build
 from tests.predictor.test_sharing import answers, load, right
 from tests.specs import classifier
+from tools.export_onnx import NotExported, export
 
 LONGEST = 200
 LONGROPE = {
@@ -72,6 +73,18 @@ def test_texts_that_sparse_attention_answers_by_what_came_before_are_refused(
 
     assert len(str(refused.value).splitlines()) == 1
     np.testing.assert_allclose(answers(backend, rows), right(bounded, rows), atol=1e-4)
+
+
+@pytest.mark.parametrize(("family", "changes"), [("llama", LONGROPE), ("big_bird", SPARSE)])
+def test_a_model_that_changes_with_length_is_not_exported(
+    tmp_path: Path, family: str, changes: dict[str, Any]
+) -> None:
+    build(family, tmp_path / "checkpoint", **changes)
+
+    with pytest.raises(NotExported, match=r"long texts in another way .* backend torch"):
+        export(tmp_path / "checkpoint", tmp_path / "made")
+
+    assert not (tmp_path / "made").exists()
 
 
 def test_a_model_that_attends_to_a_window_is_not_packed(tmp_path: Path) -> None:

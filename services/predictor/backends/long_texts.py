@@ -30,7 +30,7 @@ def turns_of(config: PretrainedConfig) -> tuple[int, ...]:
 
 def check_long_texts(config: PretrainedConfig, spec: ModelSpec) -> None:
     """Raises: UnknownBackend: what a long text is answered depends on the texts before it."""
-    most = _sparse_after(config)
+    most = sparse_after(config)
     if most is not None and spec.text.max_tokens > most:
         raise UnknownBackend(
             f'{spec.folder / CONFIG}: attention_type = "block_sparse", and transformers computes a '
@@ -39,8 +39,8 @@ def check_long_texts(config: PretrainedConfig, spec: ModelSpec) -> None:
         )
 
 
-def _sparse_after(config: Any) -> int | None:
-    """BigBird's bound; a shorter text changes the model's attention for good."""
+def sparse_after(config: Any) -> int | None:
+    """BigBird's bound, in tokens; a shorter text changes the model's attention for good."""
     if getattr(config, "attention_type", None) != "block_sparse":
         return None
     return int((5 + 2 * config.num_random_blocks) * config.block_size)
