@@ -88,6 +88,13 @@ def test_a_number_that_the_type_does_not_hold_is_the_callers_error_and_fails_alo
     assert [first, last] == served.answers(ROWS[0], ROWS[1])
 
 
+def test_a_sample_that_the_type_does_not_hold_is_refused(tmp_path: Path) -> None:
+    said = refused(write(tmp_path / "m", linear(kind=P.BOOL), table_toml(sample=[1, 0, 1, 5])))
+
+    assert "model.toml: sample is none that the graph" in said
+    assert said.endswith("f3 is 5: send 0 or 1: write one that it does")
+
+
 def columns(*kinds: int, shape: tuple[int | None, ...] = (None, 1)) -> onnx.ModelProto:
     """One input for each column, of those types."""
     names = [f"f{n}" for n in range(len(kinds))]
@@ -123,6 +130,23 @@ def test_one_input_for_each_column_each_of_its_type(
     inner = (1,) * (len(shape) - 1)
     (logits,) = computed(graph, **{n: one.reshape(-1, *inner) for n, one in feeds.items()})
     np.testing.assert_allclose(served.scores(*ROWS), softmax(logits), atol=1e-6)
+
+
+def test_a_column_of_text_is_refused_before_its_name_is_asked_for(tmp_path: Path) -> None:
+    graph = model(
+        [
+            node("OneHotEncoder", "color", "hot", domain="ai.onnx.ml", cats_strings=["r", "g"]),
+            node("MatMul", "x w", "logits"),
+        ],
+        [port("x", P.FLOAT, None, 4), port("color", P.STRING, None, 1)],
+        [port("logits", P.FLOAT, None, 3)],
+        [weights(4, 3)],
+    )
+
+    said = refused(write(tmp_path / "m", graph, table_toml()))
+
+    assert "takes color tensor(string) [?, 1], and a row of a table holds numbers" in said
+    assert said.endswith("run it from Python of your own (docs/your-own-python.md)")
 
 
 def test_columns_of_other_names_are_said_in_model_toml(tmp_path: Path) -> None:
@@ -325,6 +349,32 @@ def test_a_graph_of_one_row_computes_row_by_row(tmp_path: Path, rows: int | None
 
     logits = np.concatenate([computed(graph, x=np.array([row], "f4"))[0] for row in ROWS])
     np.testing.assert_allclose(served.scores(*ROWS), softmax(logits), atol=1e-6)
+
+
+def test_a_graph_that_draws_random_numbers_is_refused(tmp_path: Path) -> None:
+    said = refused(write(tmp_path / "m", linear(end="RandomNormalLike"), table_toml()))
+
+    assert "answers the same input differently each time" in said
+    assert said.endswith("export it in eval mode, without dropout")
+
+
+@pytest.mark.parametrize("left", [None, b"12"], ids=["missing", "cut short"])
+def test_weights_beside_a_graph_are_there_and_whole(tmp_path: Path, left: bytes | None) -> None:
+    folder = write(tmp_path / "m", linear(), table_toml())
+    (graph,) = folder.rglob("*.onnx")
+    onnx.save(
+        onnx.load(graph), graph, save_as_external_data=True, location="w.bin", size_threshold=0
+    )
+    weights_file = graph.parent / "w.bin"
+    if left is None:
+        weights_file.unlink()
+    else:
+        weights_file.write_bytes(left)
+
+    said = refused(folder)
+
+    assert "w.bin" in said or "file_length: 2" in said
+    assert "copy the file with its weights, whole" in said
 
 
 def test_rows_that_change_each_other_are_computed_alone(tmp_path: Path) -> None:

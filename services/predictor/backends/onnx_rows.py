@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from services.predictor.backends.base import UnknownBackend
 from services.predictor.backends.fixed_shape import FixedShape
 from services.predictor.backends.logits import outcomes_of
 from services.predictor.backends.onnx_pictures import PictureFeed
@@ -54,7 +55,16 @@ class OnnxRows:
         self._one_by_one = not self._try_out(signature, spec)
 
     def _try_out(self, signature: Signature, spec: ModelSpec) -> bool:
-        """Whether rows can be computed together."""
+        """Whether rows can be computed together.
+
+        Raises:
+            UnknownBackend: the graph does not take the sample, or does not compute it
+        """
+        for fault in self._feed.faults(self._shape.gather([self._shape.made_up()])).values():
+            raise UnknownBackend(
+                f"{spec.file}: sample is none that the graph {signature.file} takes: "
+                f"{fault.detail}: write one that it does"
+            )
         sample, other = _unlike(self._shape, spec)
         tried = each_alone(self._compute, sample, [other], signature, spec)
         check_scoring(self._scores, tried, signature, spec)

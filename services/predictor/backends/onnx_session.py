@@ -62,7 +62,7 @@ class Graph:
         except Exception as exc:  # the wall: the runtime's exceptions have no common name
             raise UnknownBackend(
                 f"{file}: ONNX Runtime {onnxruntime.__version__} cannot load it: {said(exc)}: "
-                "export it so that this version does"
+                f"{_remedy(exc)}"
             ) from exc
         self.signature = Signature(
             file, _ports(self._session.get_inputs()), _ports(self._session.get_outputs())
@@ -90,6 +90,12 @@ def said(exc: Exception) -> str:
     text = re.sub(r"/\S+\.(cc|h|hpp):\d+ [\w:~]+(\(.*?\))?( const)? ", "", text)
     text = re.sub(r"^Load model from \S+ failed: ?", "", text)
     return text[:_MOST_CHARACTERS].rstrip(" .:")
+
+
+def _remedy(exc: Exception) -> str:
+    if "External" in str(exc):
+        return "copy the file with its weights, whole, to where it names it, in the graph's folder"
+    return "export it so that this version does"
 
 
 def _check(file: Path) -> None:

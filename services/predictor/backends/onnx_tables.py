@@ -75,6 +75,8 @@ class TableFeed:
 
 
 def _slots(signature: Signature, spec: ModelSpec) -> list[_Slot]:
+    for port in signature.inputs:
+        _check_numbers(port, signature)
     features = spec.table.features
     if len(signature.inputs) == 1 and not spec.onnx.inputs:
         (port,) = signature.inputs
@@ -115,17 +117,22 @@ def _named(signature: Signature, spec: ModelSpec) -> dict[str, str]:
 def _slot(
     port: Port, columns: tuple[int, ...], inner: tuple[int, ...], signature: Signature
 ) -> _Slot:
-    if port.dtype is None:
-        raise UnknownBackend(
-            f"{signature.file}: takes {port}, and a row of a table holds numbers: export it with "
-            "inputs of numbers, or run it from Python of your own (docs/your-own-python.md)"
-        )
     if any(size not in (None, want) for size, want in zip(port.shape[1:], inner, strict=False)):
         raise UnknownBackend(
             f"{signature.file}: takes {port}, more than one column: export it with one input for "
             "all features, or one for each"
         )
-    return _Slot(port.name, port.dtype, columns, inner)
+    return _Slot(port.name, _check_numbers(port, signature), columns, inner)
+
+
+def _check_numbers(port: Port, signature: Signature) -> np.dtype[Any]:
+    """Its type; before anything is said of names, for no name helps where it is text."""
+    if port.dtype is None:
+        raise UnknownBackend(
+            f"{signature.file}: takes {port}, and a row of a table holds numbers: export it with "
+            "inputs of numbers, or run it from Python of your own (docs/your-own-python.md)"
+        )
+    return port.dtype
 
 
 def _inner(port: Port, signature: Signature, spec: ModelSpec) -> tuple[int, ...]:

@@ -40,10 +40,12 @@ def each_alone(
     """Each row by itself; of ``others``, which are made up, those that the graph computes.
 
     Raises:
-        UnknownBackend: it does not compute the sample, or not so many scores
+        UnknownBackend: it does not compute the sample, or not so many scores; or other ones each
+            time
     """
     try:
         rows, scores = [sample], [compute([sample])]
+        again = compute([sample])
     except OutOfMemory:
         raise
     except PredictionFailed as failed:
@@ -53,6 +55,11 @@ def each_alone(
             f"{spec.file}: the graph {signature.file} does not compute the input that it was "
             f"tried with: {failed.detail}{remedy}"
         ) from failed
+    if not _same(again, scores[0]):
+        raise UnknownBackend(
+            f"{signature.file}: answers the same input differently each time, as graphs do that "
+            "draw random numbers: export it in eval mode, without dropout"
+        )
     for row in others:
         with suppress(PredictionFailed):
             scores.append(compute([row]))
@@ -73,10 +80,14 @@ def computes_together(compute: Compute, tried: Tried, *, exact: bool) -> bool:
         raise
     except PredictionFailed:  # fixed to one row within, whatever its inputs say
         return False
-    largest = float(np.max(np.abs(alone), initial=1.0, where=np.isfinite(alone)))
-    within = _TOLERANCE[alone.dtype.name] * largest
-    same = np.allclose(together, alone, rtol=0, atol=within, equal_nan=True)
-    return bool(same) or not exact
+    return _same(together, alone) or not exact
+
+
+def _same(scores: NDArray[Any], right: NDArray[Any]) -> bool:
+    """But for rounding."""
+    largest = float(np.max(np.abs(right), initial=1.0, where=np.isfinite(right)))
+    within = _TOLERANCE[right.dtype.name] * largest
+    return bool(np.allclose(scores, right, rtol=0, atol=within, equal_nan=True))
 
 
 def check_scoring(scores: Scores, found: Tried, signature: Signature, spec: ModelSpec) -> None:
