@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.at_a_terminal import at_a_terminal
 from tests.local.children import happened
 
 
@@ -19,7 +20,7 @@ from tests.local.children import happened
 def supervisor(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A run of three children, ready, leader of its process group as under a shell."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.local.children", str(tmp_path)],
+        at_a_terminal([sys.executable, "-m", "tests.local.children", str(tmp_path)]),
         stdout=subprocess.PIPE,
         text=True,
         process_group=0,

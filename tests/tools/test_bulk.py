@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.at_a_terminal import at_a_terminal
 from tests.local.run import Run, address_in, running
 
 NOBODY = "http://127.0.0.1:1"
@@ -36,7 +37,7 @@ class Bulk:
         return subprocess.run(self.command(*more), capture_output=True, text=True, check=False)
 
     def start(self, *more: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self.command(*more), stderr=subprocess.PIPE)
+        return subprocess.Popen(at_a_terminal(self.command(*more)), stderr=subprocess.PIPE)
 
     def command(self, *more: str) -> list[str]:
         files = [str(self.input), str(self.output)]
