@@ -54,13 +54,17 @@ def fetch(hub_id: str, *, weights: bool) -> Path:
         ModelRefused: unknown, gated, unreachable, or not in the cache of an offline machine; or
             what it has as ``modules.json`` is none.
     """
-    from huggingface_hub import set_client_factory
+    from huggingface_hub import is_offline_mode, model_info, set_client_factory
 
     set_client_factory(_client)
     try:
         folder = _cached(hub_id, weights=weights)
         if folder is None:
             log.info("fetching a checkpoint from the hub", hub_id=hub_id)
+            if not is_offline_mode():
+                # The library would pass over a silent hub here and give what the cache has of the
+                # checkpoint, or ask six times for the list of files.
+                model_info(hub_id)
             return _fetched(hub_id, weights=weights)
         return _completed(hub_id, folder, weights=weights)
     except ModelRefused:

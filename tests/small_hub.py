@@ -52,7 +52,10 @@ def _answering(folder: Path, commit: str, kept: str) -> type[BaseHTTPRequestHand
     listings = {"revision": {"id": "a/model", "sha": commit}, "tree": tree}
 
     class Hub(BaseHTTPRequestHandler):
-        """``/api/models/<owner>/<name>/tree/…`` lists files, ``…/resolve/…/<file>`` is one."""
+        """``/api/models/<owner>/<name>`` describes it, and lists its files with ``/tree/…`` behind.
+
+        ``…/resolve/…/<file>`` is one of them.
+        """
 
         protocol_version = "HTTP/1.1"
 
@@ -67,7 +70,8 @@ def _answering(folder: Path, commit: str, kept: str) -> type[BaseHTTPRequestHand
 
         def _answer(self, *, with_body: bool) -> None:
             if self.path.startswith("/api/models/"):
-                body: bytes | None = json.dumps(listings[self.path.split("/")[5]]).encode()
+                (what, *_) = [*self.path.split("/")[5:], "revision"]
+                body: bytes | None = json.dumps(listings[what]).encode()
             else:
                 body = files.get(self.path.partition("/resolve/")[2].partition("/")[2])
             self.send_response(404 if body is None else 200)
