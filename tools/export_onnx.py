@@ -125,7 +125,7 @@ def export(checkpoint: Path, model: Path) -> Exported:
 
 
 def _check_lengths(model: PreTrainedModel, checkpoint: Path) -> None:
-    """Raises: NotExported: the graph, made with short texts, would not be the model for long ones."""
+    """Raises: NotExported: made with short texts, a graph would not be the model for long ones."""
     if turns_of(model.config) or sparse_after(model.config):
         raise NotExported(
             f"{checkpoint}: {type(model).__name__} computes long texts in another way than short "
