@@ -5,7 +5,12 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.types import Receive, Scope, Send
 
+from services.gateway.draining import Door
+from services.gateway.entrance import Entrance
+from services.gateway.http.cors import Cors
+from services.gateway.metrics import Metrics
 from services.gateway.settings import GatewaySettings
 from shared.settings import SettingsRefused, read
 from tests.gateway.process import GatewayProcess, running_gateway
@@ -82,6 +87,32 @@ def test_other_origins_are_refused_unless_all_are_taken(open_gateway: GatewayPro
         assert (asked.status_code, asked.json()["code"]) == (403, "forbidden")
         assert ORIGIN in asked.json()["detail"]
         assert "Origin" in got.headers["vary"]
+
+
+@pytest.mark.parametrize(("draining", "status"), [(True, 503), (False, 429)])
+async def test_a_page_may_read_what_is_refused_at_the_door(draining: bool, status: int) -> None:
+    """A gateway that stops hangs up on idle callers, so that only the parts can show its 503."""
+    door = Door(most=0)
+    door.draining = draining
+
+    async def inside(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise AssertionError("nothing is let in")
+
+    guarded = Cors(Entrance(inside, door=door, metrics=Metrics(version="0")), (ORIGIN,))
+
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        await guarded({**scope, "state": {}}, receive, send)  # as uvicorn has it
+
+    transport = httpx.ASGITransport(served)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        refused = await client.post("/predict", headers={"Origin": ORIGIN}, json={"inputs": "one"})
+
+    assert refused.status_code == status
+    assert refused.headers["access-control-allow-origin"] == ORIGIN
+    assert "Origin" in refused.headers["vary"]
+    assert "Retry-After" in refused.headers["access-control-expose-headers"]
+    assert int(refused.headers["retry-after"]) >= 1
+    assert (refused.headers.get("connection") == "close") == draining
 
 
 async def test_unless_told_no_page_may_ask(client: httpx.AsyncClient) -> None:

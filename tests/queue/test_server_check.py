@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from shared import keys
 from shared.errors import QueueUnavailable
+from shared.queue import server_check
 from shared.queue.connection import connect, speaking_to_redis
 from shared.queue.server_check import ServerUnfit, check_server
 from tests.conftest import StartRedis
@@ -57,6 +58,16 @@ async def test_a_fit_server_is_let_be(redis: Redis) -> None:
     assert await check_server(redis) == ()
 
     assert await redis.keys("*") == []
+
+
+def test_every_command_of_every_script_is_tried() -> None:
+    scripts = Path(server_check.__file__).parent.glob("*.lua")
+    told = {script.name: script.read_text() for script in scripts}
+    used = {name for text in told.values() for name in re.findall(r"\.p?call\('([A-Z]+)'", text)}
+    tried = set(re.findall(r"\{'([A-Z]+)', ", told["check.lua"]))
+
+    assert len(used) > 15
+    assert used - tried == {"TIME"}  # which every script begins with
 
 
 async def test_at_maxmemory_it_is_still_fit(start_redis: StartRedis) -> None:
