@@ -105,6 +105,13 @@ def test_what_is_no_form_is_refused_in_words(raw: bytes) -> None:
             "headers of a part have no end",
         ),
         (b"--bc\r\n\r\n--b--", CONTENT_TYPE, "has more behind it"),
+        (form((f"{'a=b;' * 33}name=image", PNG)), CONTENT_TYPE, "34 options, at most 32"),
+        (form(("name=image", PNG)), b"multipart/form-data; " + b"a=b;" * 33 + b"boundary=b", "34"),
+        (
+            form(("name=image", PNG)),
+            b"multipart/form-data; a=" + b"a" * 1_024 + b"; boundary=b",
+            "Content-Type has 1059 bytes, at most 1024",
+        ),
     ],
 )
 def test_a_broken_form_says_where(raw: bytes, content_type: bytes, told: str) -> None:

@@ -19,6 +19,10 @@ FORM: Final = b"multipart/form-data"
 _AT_A_STRETCH: Final = 64
 """Parts, taken out in a millisecond."""
 _LONGEST_HEAD_BYTES: Final = 8 * 1024
+_LONGEST_TYPE_BYTES: Final = 1_024
+_MOST_OPTIONS: Final = 32
+"""Of one header; names and file names need four. Each takes 4 us: parts with 1,900 of them held the
+event loop for 0.6 s at a stretch."""
 _DISPOSITION: Final = b"content-disposition"
 _END_OF_HEAD: Final = b"\r\n\r\n"
 
@@ -59,8 +63,12 @@ class _NoForm(Exception):
 
 
 def _boundary(content_type: bytes) -> bytes:
-    _, options = parse_options_header(content_type)
-    boundary = options.get(b"boundary")
+    if len(content_type) > _LONGEST_TYPE_BYTES:
+        size_bytes = len(content_type)
+        raise _NoForm(
+            f"its Content-Type has {size_bytes} bytes, at most {_LONGEST_TYPE_BYTES} are read"
+        )
+    boundary = _options(content_type).get(b"boundary")
     if not boundary:
         raise _NoForm("its Content-Type has no boundary")
     return boundary
@@ -97,9 +105,16 @@ def _disposition(head: bytes) -> tuple[str, bool]:
     for line in head.split(b"\r\n"):
         name, _, value = line.partition(b":")
         if name.strip().lower() == _DISPOSITION:
-            _, options = parse_options_header(value)
+            options = _options(value)
             try:
                 return options[b"name"].decode(), b"filename" in options
             except (KeyError, UnicodeDecodeError):
                 break
     raise _NoForm("a part has no name in its Content-Disposition")
+
+
+def _options(header: bytes) -> dict[bytes, bytes]:
+    """By name: ``a`` and ``b`` of ``form-data; a=1; b=2``."""
+    if (options := header.count(b";")) > _MOST_OPTIONS:
+        raise _NoForm(f"a header has {options} options, at most {_MOST_OPTIONS} are read")
+    return parse_options_header(header)[1]
