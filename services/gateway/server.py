@@ -1,6 +1,7 @@
-"""uvicorn's protocol, with three things of ours.
+"""uvicorn's protocol, with four things of ours.
 
-One write a response; refusals as problem+json; an offer to upgrade is declined, not obeyed.
+One write a response; refusals as problem+json; an offer to upgrade is declined, not obeyed; a head
+has a limit.
 """
 
 import asyncio
@@ -18,6 +19,12 @@ _CONTINUE: Final = b"HTTP/1.1 100"
 _CONNECT: Final = b"CONNECT"
 _OFFERED: Final = (b"upgrade", b"http2-settings")
 """Headers, and words of the Connection header, that offer another protocol."""
+_LONGEST_HEAD_BYTES: Final = 64 * 1024
+"""Behind the piece in which it begins: uvicorn with httptools would keep heads of any size."""
+
+
+class _HeadTooLarge(Exception):
+    """The request line and the headers go on and on."""
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -25,6 +32,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._together = _Together(transport)
+        self._whole_head = self._growing_head = self.headers
+        self._growing_bytes = 0
         super().connection_made(cast(asyncio.Transport, self._together))
 
     def data_received(self, data: bytes) -> None:
@@ -37,6 +46,9 @@ class HttpProtocol(HttpToolsProtocol):
             message = "Invalid HTTP request received."
             self.logger.warning(message)
             self.send_400_response(message)
+        except _HeadTooLarge:
+            detail = f"the headers are over {_LONGEST_HEAD_BYTES} bytes: send fewer or shorter ones"
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
 
     def _read(self, data: bytes | memoryview) -> bytes | memoryview:
         """Parse it all, or up to the end of a head that offers another protocol; what is left."""
@@ -46,12 +58,29 @@ class HttpProtocol(HttpToolsProtocol):
             (head_bytes,) = offer.args
             self._decline()
             return memoryview(data)[head_bytes:]
+        self._bound_head(len(data))
         return b""
+
+    def _bound_head(self, piece_bytes: int) -> None:
+        """Count the pieces of a head that is not whole; each head has a list of its own.
+
+        Raises:
+            _HeadTooLarge
+        """
+        if self.headers is self._whole_head:
+            return
+        if self.headers is not self._growing_head:
+            self._growing_head, self._growing_bytes = self.headers, 0
+            return
+        self._growing_bytes += piece_bytes
+        if self._growing_bytes > _LONGEST_HEAD_BYTES:
+            raise _HeadTooLarge
 
     def on_headers_complete(self) -> None:
         if self.parser.get_method() == _CONNECT:  # the parser takes it for an offer to upgrade
             raise httptools.HttpParserError("no tunnels here")
         if not self.parser.should_upgrade():
+            self._whole_head = self.headers
             super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -77,9 +106,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What cannot be parsed."""
-        answer = answer_to_framework(
-            HTTPStatus.BAD_REQUEST, f"{msg} Send HTTP/1.1 with an ASCII path.", instance=""
-        )
+        self._refuse(HTTPStatus.BAD_REQUEST, f"{msg} Send HTTP/1.1 with an ASCII path.")
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        answer = answer_to_framework(status, detail, instance="")
         self.transport.write(_on_the_wire(answer))
         self.transport.close()
 

@@ -134,3 +134,44 @@ def test_what_is_no_offer_is_refused(gateway: GatewayProcess, sent: bytes) -> No
     assert b"application/problem+json" in answer
     assert "Traceback" not in gateway.log
     assert httpx.get(f"{gateway.url}/health").status_code == 200
+
+
+@pytest.mark.parametrize("offer", [OFFER, ""], ids=["with an offer", "plain"])
+@pytest.mark.parametrize("line", [b"a" * 1_024, b"X: y\r\n" * 256], ids=["one line", "many"])
+def test_a_head_without_end_is_refused(gateway: GatewayProcess, offer: str, line: bytes) -> None:
+    """Else it is kept: 20 MB of short lines took the gateway 300 MB and its loop some seconds."""
+    with gateway.connect() as connection:
+        connection.sendall(head("GET", "/health", offer=offer)[:-2] + b"X-Long: ")
+        answer, sent_bytes = b"", 0
+        connection.setblocking(False)
+        while not answer and sent_bytes < 32 * 1024 * 1024:
+            sent_bytes += sent_now(connection, line)
+            answer = received_now(connection)
+
+    assert answer.startswith(b"HTTP/1.1 431 "), answer
+    assert b"application/problem+json" in answer
+    assert httpx.get(f"{gateway.url}/health").status_code == 200
+
+
+def sent_now(connection: socket.socket, some: bytes) -> int:
+    """How much of it the other end takes without our waiting."""
+    try:
+        return connection.send(some)
+    except BlockingIOError:
+        return 0
+
+
+def received_now(connection: socket.socket) -> bytes:
+    """What has come by now."""
+    try:
+        return connection.recv(65_536)
+    except BlockingIOError:
+        return b""
+
+
+def test_a_head_in_many_pieces_is_taken_up_to_its_limit(gateway: GatewayProcess) -> None:
+    long = head("GET", "/health", f"X-Long: {'a' * 60_000}", "Connection: close", offer="")
+
+    answer = exchange(gateway, *(long[at : at + 1_000] for at in range(0, len(long), 1_000)))
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
