@@ -6,12 +6,14 @@ this machine has: ``tests/queue/conftest.py`` says so under the same names.
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import hypothesis
 import pytest
 from redis.asyncio import Redis
 
 from shared.queue.connection import connect
+from tests.local.run import address_in, running
 from tests.redis_server import WHEEL, RedisServer, find_server, running_redis
 
 StartRedis = Callable[..., RedisServer]
@@ -77,3 +79,16 @@ def start_redis(redis_kind: str) -> Iterator[StartRedis]:
             return stack.enter_context(running_redis(redis_kind, named))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def shipped_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where all shipped models are served, as ``make run`` starts them; started when asked for.
+
+    What asks it must leave nothing behind: it is the same for ``tests/kinds`` and ``tests/page``.
+    """
+    models = Path(__file__).parents[1] / "models"
+    shipped = {"PENSTOCK_MODELS": str(models), "PENSTOCK_MODEL": "nsmc-sentiment"}
+    with running(tmp_path_factory.mktemp("shipped"), **shipped) as run:
+        yield address_in(run.greeting())
+        assert run.interrupt() == 0

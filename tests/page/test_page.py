@@ -15,7 +15,6 @@ import uvicorn
 from fastapi import FastAPI, Request
 
 from services.gateway.routes.page import page_routes
-from tests.local.run import address_in, running
 from tests.page.chromium import Chromium
 
 pytestmark = pytest.mark.timeout(180)
@@ -100,15 +99,6 @@ def _luminance(colour: str) -> float:
 # --- all shipped models, as somebody who looks and tries --------------------------------------
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("run")
-    shipped = {"PENSTOCK_MODELS": str(ROOT / "models"), "PENSTOCK_MODEL": "nsmc-sentiment"}
-    with running(folder, **shipped) as run:
-        yield address_in(run.greeting())
-        assert run.interrupt() == 0
-
-
 def visit(tab: Chromium, address: str, model: str, **size: int) -> None:
     tab.open(f"{address}/#try={model}", **size)
     tab.wait(f"document.querySelector('#model').value === '{model}'")
@@ -122,8 +112,8 @@ def predicted(tab: Chromium) -> list[str]:
 
 
 @pytest.mark.slow
-def test_what_runs_is_shown(tab: Chromium, service: str) -> None:
-    tab.open(service)
+def test_what_runs_is_shown(tab: Chromium, shipped_models: str) -> None:
+    tab.open(shipped_models)
     tab.wait("document.querySelectorAll('#predictors tr').length === 4")
 
     shipped = ["clinc-intents", "iris-svm", "mnist-digits", "nsmc-sentiment"]
@@ -136,8 +126,8 @@ def test_what_runs_is_shown(tab: Chromium, service: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_text_is_typed(tab: Chromium, service: str) -> None:
-    visit(tab, service, "nsmc-sentiment")
+def test_a_text_is_typed(tab: Chromium, shipped_models: str) -> None:
+    visit(tab, shipped_models, "nsmc-sentiment")
     sample = predicted(tab)
     tab.fill("textarea", "지루하고 뻔한 이야기, 돈이 아깝다")
     typed = predicted(tab)
@@ -148,8 +138,8 @@ def test_a_text_is_typed(tab: Chromium, service: str) -> None:
 
 
 @pytest.mark.slow
-def test_of_many_labels_the_best_are_shown(tab: Chromium, service: str) -> None:
-    visit(tab, service, "clinc-intents")
+def test_of_many_labels_the_best_are_shown(tab: Chromium, shipped_models: str) -> None:
+    visit(tab, shipped_models, "clinc-intents")
     sample = predicted(tab)
     tab.fill("textarea", "set an alarm for seven in the morning")
     typed = predicted(tab)
@@ -159,8 +149,8 @@ def test_of_many_labels_the_best_are_shown(tab: Chromium, service: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_row_is_filled(tab: Chromium, service: str) -> None:
-    visit(tab, service, "iris-svm")
+def test_a_row_is_filled(tab: Chromium, shipped_models: str) -> None:
+    visit(tab, shipped_models, "iris-svm")
     sample = predicted(tab)
     for at, value in enumerate(("6.9", "3.1", "5.9", "2.3"), start=1):
         tab.fill(f".features label:nth-child({at}) input", value)
@@ -170,8 +160,8 @@ def test_a_row_is_filled(tab: Chromium, service: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_sample_picture_is_sent_as_it_is(tab: Chromium, service: str) -> None:
-    visit(tab, service, "mnist-digits")
+def test_the_sample_picture_is_sent_as_it_is(tab: Chromium, shipped_models: str) -> None:
+    visit(tab, shipped_models, "mnist-digits")
 
     labels = predicted(tab)
 
@@ -179,8 +169,8 @@ def test_the_sample_picture_is_sent_as_it_is(tab: Chromium, service: str) -> Non
 
 
 @pytest.mark.slow
-def test_a_digit_is_drawn_with_the_mouse(tab: Chromium, service: str) -> None:
-    visit(tab, service, "mnist-digits")
+def test_a_digit_is_drawn_with_the_mouse(tab: Chromium, shipped_models: str) -> None:
+    visit(tab, shipped_models, "mnist-digits")
     box = tab.js("document.querySelector('canvas').getBoundingClientRect().toJSON()")
     assert box["width"] == box["height"], "what is drawn is not stretched"
     x, y = tab.middle_of("canvas")
@@ -190,8 +180,8 @@ def test_a_digit_is_drawn_with_the_mouse(tab: Chromium, service: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_digit_is_drawn_with_a_finger(tab: Chromium, service: str) -> None:
-    visit(tab, service, "mnist-digits", width=390, height=844)
+def test_a_digit_is_drawn_with_a_finger(tab: Chromium, shipped_models: str) -> None:
+    visit(tab, shipped_models, "mnist-digits", width=390, height=844)
     x, y = tab.middle_of("canvas")
     scrolled = tab.js("scrollY")
     tab.swipe((x - 50, y - 80), (x, y - 80), (x + 50, y - 80), (x + 10, y), (x - 20, y + 80))
@@ -201,8 +191,8 @@ def test_a_digit_is_drawn_with_a_finger(tab: Chromium, service: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_picture_is_dropped(tab: Chromium, service: str) -> None:
-    visit(tab, service, "mnist-digits")
+def test_a_picture_is_dropped(tab: Chromium, shipped_models: str) -> None:
+    visit(tab, shipped_models, "mnist-digits")
     tab.click(".clear")
     tab.drop(SEVEN, "canvas")
     tab.wait("document.querySelector('.shown').textContent === 'sample.png'")
@@ -212,10 +202,10 @@ def test_a_picture_is_dropped(tab: Chromium, service: str) -> None:
 
 @pytest.mark.slow
 def test_a_file_that_is_no_picture_is_refused_in_words(
-    tab: Chromium, service: str, tmp_path: Path
+    tab: Chromium, shipped_models: str, tmp_path: Path
 ) -> None:
     (tmp_path / "broken.png").write_bytes(SEVEN.read_bytes()[:10])
-    visit(tab, service, "mnist-digits")
+    visit(tab, shipped_models, "mnist-digits")
     tab.choose_file(tmp_path / "broken.png", "input[type=file]")
     tab.wait("document.querySelector('.shown').textContent.includes('cannot be shown')")
     tab.click("#predict")
@@ -230,9 +220,9 @@ def test_a_file_that_is_no_picture_is_refused_in_words(
 
 @pytest.mark.slow
 def test_what_is_not_done_in_time_is_shown_as_a_job_and_waited_for(
-    tab: Chromium, service: str
+    tab: Chromium, shipped_models: str
 ) -> None:
-    visit(tab, service, "nsmc-sentiment")
+    visit(tab, shipped_models, "nsmc-sentiment")
     tab.js(
         "new MutationObserver(() => window.seen = (window.seen ?? '') + "
         "document.querySelector('#answer').innerText).observe("
@@ -245,9 +235,9 @@ def test_what_is_not_done_in_time_is_shown_as_a_job_and_waited_for(
 
 
 @pytest.mark.slow
-def test_a_gateway_that_is_away_is_said_and_asked_again(tab: Chromium, service: str) -> None:
+def test_a_gateway_that_is_away_is_said_and_asked_again(tab: Chromium, shipped_models: str) -> None:
     reach = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
-    visit(tab, service, "nsmc-sentiment")
+    visit(tab, shipped_models, "nsmc-sentiment")
     tab.do("Network.emulateNetworkConditions", offline=True, **reach)
     tab.wait("document.querySelector('#trouble').textContent")
     told = tab.text("#trouble")
@@ -263,8 +253,8 @@ def test_a_gateway_that_is_away_is_said_and_asked_again(tab: Chromium, service: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["nsmc-sentiment", "clinc-intents", "iris-svm", "mnist-digits"])
-def test_a_phone_scrolls_down_only(tab: Chromium, service: str, model: str) -> None:
-    visit(tab, service, model, width=360, height=740)
+def test_a_phone_scrolls_down_only(tab: Chromium, shipped_models: str, model: str) -> None:
+    visit(tab, shipped_models, model, width=360, height=740)
     predicted(tab)
 
     assert tab.js("document.documentElement.scrollWidth") <= 360
