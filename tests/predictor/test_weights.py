@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -279,6 +280,20 @@ class Table(torch.nn.Linear):
         super().__init__(2, 2)
 
 
+class Draws(Table):
+    """Draws random numbers whenever it computes."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.dropout(super().forward(rows), 0.5, training=True)
+
+
+class Mixes(Table):
+    """Divides by what all rows of a batch add up to."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return super().forward(rows / rows.abs().sum().clamp(min=1))
+
+
 def table(tmp_path: Path, **weights: torch.Tensor) -> ModelSpec:
     save_file(weights, tmp_path / "model.safetensors")
     return classifier(
@@ -291,8 +306,6 @@ def table(tmp_path: Path, **weights: torch.Tensor) -> ModelSpec:
 
 
 def load_table(spec: ModelSpec) -> TorchModule:
-    from dataclasses import replace
-
     spec = replace(spec, takes=TableInput(features=("x", "y")), sample=(1, 2))
     return TorchModule(spec, device="cpu", dtype="auto", threads=1)
 
@@ -331,3 +344,14 @@ def test_a_module_s_weights_that_are_a_pointer_are_refused(tmp_path: Path) -> No
 
     with pytest.raises(UnknownBackend, match="run `git lfs pull`"):
         load_table(spec)
+
+
+@pytest.mark.parametrize("module", [Draws, Mixes])
+def test_a_module_whose_rows_do_not_stand_alone_is_refused(
+    tmp_path: Path, module: type[Table]
+) -> None:
+    torch.manual_seed(0)
+    spec = table(tmp_path, weight=torch.ones(2, 2), bias=torch.ones(2))
+
+    with pytest.raises(UnknownBackend, match="differently beside another one, or each time"):
+        load_table(replace(spec, module=f"{__name__}:{module.__name__}"))

@@ -6,23 +6,31 @@ The class takes no arguments; its weights come from safetensors. One forward a b
 
 import importlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, Final
 
+import numpy as np
 import structlog
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import nn
 
 from services.predictor.backends.base import UnknownBackend
 from services.predictor.backends.fixed_shape import FixedShape
 from services.predictor.backends.logits import scores_of
+from services.predictor.backends.sharing import TOLERANCE
 from services.predictor.backends.torch_device import choose_device, choose_dtype, translated
 from services.predictor.backends.weights import check_finite, names_in, one_line, prefix_of
 from services.predictor.rows import Row
 from shared.contract import Outcome
+from shared.errors import PredictionFailed
 from shared.model_spec import ModelSpec
 
 log = structlog.get_logger()
+
+_GREY: Final = 128
 
 
 class TorchModule:
@@ -42,6 +50,24 @@ class TorchModule:
         self._module = _load(spec).eval().to(self._device, self._dtype)
         self._shape = FixedShape(spec)
         self._labels = len(spec.labels)
+        with suppress(PredictionFailed):  # what is not computed is told when it is tried out
+            self._check_rows(spec)
+
+    def _check_rows(self, spec: ModelSpec) -> None:
+        """Raises: UnknownBackend: a row's answer depends on those beside it, or on chance."""
+        (name, one), *_ = self.made_up(1).tensors.items()
+        other = np.full_like(one, _GREY) if one.dtype == np.uint8 else np.zeros_like(one)
+        rows = [Row({name: array}) for array in (one, other, one)]  # zeros may add nothing
+        alone = np.concatenate([self._answers(self.prepare([row])) for row in rows])
+        together = self._answers(self.prepare(rows))
+        within = TOLERANCE[self._dtype] * np.max(np.abs(alone), initial=1, where=np.isfinite(alone))
+        if together.shape != alone.shape or not np.allclose(
+            together, alone, rtol=0, atol=float(within), equal_nan=True
+        ):
+            raise UnknownBackend(
+                f"{spec.file}: {spec.module} answers a row differently beside another one, or each "
+                "time: compute each row [B, …] by itself, and draw nothing at random in eval mode"
+            )
 
     def size(self, row: Row) -> int:  # noqa: ARG002 - all have the same
         """What the queue counts a row as."""
@@ -58,10 +84,13 @@ class TorchModule:
 
     def forward(self, prepared: torch.Tensor) -> list[Outcome]:
         """Logits, float32 [labels], for each row; a row with NaN or infinity fails alone."""
+        return scores_of(self._answers(prepared), rows=len(prepared), labels=self._labels)
+
+    def _answers(self, prepared: torch.Tensor) -> NDArray[Any]:
         with translated(), torch.inference_mode():
             inputs = prepared.to(self._device, self._dtype, non_blocking=True)
-            logits = self._module(inputs).float().cpu().numpy()
-        return scores_of(logits, rows=len(prepared), labels=self._labels)
+            answers: NDArray[Any] = self._module(inputs).float().cpu().numpy()
+        return answers
 
 
 def _load(spec: ModelSpec) -> nn.Module:
