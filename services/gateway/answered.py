@@ -1,8 +1,8 @@
 """Free what was answered: a job whose caller has its answer is kept for a minute, not an hour.
 
-A job is kept long unless this gateway knows that its answer went out on the line it was asked on,
-and that nobody can ask for it by an id of their own: a gateway that dies, a reply that is lost and
-a wait that runs out change nothing. What is collected here is told to Redis together.
+A job is kept long unless this gateway answers it on the line it was asked on, and its caller has no
+id of its own to ask for it by: a gateway that dies, a reply that is lost and a wait that runs out
+change nothing. What is collected here is told to Redis together.
 """
 
 import asyncio

@@ -23,7 +23,7 @@ _ALWAYS_OPEN: Final = frozenset({"/livez", "/healthz", "/readyz", "/metrics"})
 
 
 class Entrance:
-    """Middleware: the outermost."""
+    """Middleware: the outermost but for CORS and a proxy's prefix."""
 
     def __init__(self, app: ASGIApp, *, door: Door, metrics: Metrics) -> None:
         self._app = app

@@ -1,8 +1,8 @@
 """Follow what is wanted of the models: read the catalogue, read the files again, open new codecs.
 
 A gateway that has not read the catalogue yet is not ready, so that nothing is admitted for a
-version that nobody serves any more. Later on callers go to another version only when somebody
-serves it.
+version that no predictor serves any more. Later on callers go to another version only when a
+predictor serves it.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ class Following:
         await self._wishes.reached(self._catalogue.followed)
 
     async def _files(self, desired: Desired) -> Repository | None:
-        """The repository as it is since somebody wished that; None where it cannot be read."""
+        """The repository as it is since that was wished; None where it cannot be read."""
         if self._seen and self._seen[0] == desired:
             return self._seen[1]
         try:

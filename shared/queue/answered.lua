@@ -1,4 +1,4 @@
--- Keep jobs that were answered on the line they were asked on for a shorter time: nobody else knows their ids.
+-- Keep jobs that were answered on the line they were asked on for a shorter time: only that caller knows their ids.
 --
 -- request  {retention_ms, jobs: [[id, at]…]}; `at` is the acceptance that was answered
 --

@@ -1,4 +1,4 @@
--- Try, on keys of nobody's, every command that the verbs use.
+-- Try, on keys that nothing else uses, every command that the verbs use.
 --
 -- request  {name}: no other call has it
 --

@@ -1,4 +1,4 @@
-"""Everything at a glance: for the page at ``/``, and for whoever would rather read JSON."""
+"""Everything at a glance: for the page at ``/``, and as JSON."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
