@@ -35,6 +35,8 @@ def ask_the_hub(
 ) -> str:
     """In a process of its own: huggingface_hub reads its settings once."""
     own = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache), "HF_HUB_ETAG_TIMEOUT": "1"}
+    # Else it first asks the hub for names of coding agents, for 3 s, and keeps them at home.
+    own["HF_HUB_DISABLE_TELEMETRY"] = "1"
     asked = [sys.executable, "-c", script, model, wanted]
     env = {**os.environ, **own, **settings}
     told = subprocess.run(asked, env=env, cwd=ROOT, check=True, capture_output=True, text=True)
