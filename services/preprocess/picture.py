@@ -68,10 +68,11 @@ def looks_like_picture(raw: bytes) -> bool:
 
 def _opened(raw: bytes, max_pixels: int) -> Image.Image:
     """The picture, its header read and checked, its pixels not yet."""
+    plain = png.without_notes(raw)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a large one our limit is next
-            picture = Image.open(io.BytesIO(png.without_notes(raw)), formats=FORMATS)
+            picture = Image.open(io.BytesIO(plain), formats=FORMATS)
     except UnidentifiedImageError as exc:
         if looks_like_picture(raw):
             raise _unreadable(raw, exc) from exc

@@ -8,6 +8,8 @@ import zlib
 from collections.abc import Iterator
 from typing import Final
 
+from shared.errors import InvalidRequest
+
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _AROUND_BYTES: Final = 12
 """Of a chunk: its length, its name, its checksum."""
@@ -22,15 +24,26 @@ _WHICH_WAY_UP: Final = (
 """Notes that may say how the camera was held, by how they begin."""
 _LONGEST_NOTE_BYTES: Final = 1_000_000
 """The library takes a little more."""
+_MOST_CHUNKS: Final = 65_536
+"""An ordinary encoder writes one for each 8 KB or more; to the library an empty one is 10 us."""
 
 
 def without_notes(raw: bytes) -> bytes:
-    """The same picture; what is no PNG file, or broken from some place on, as it is from there."""
+    """The same picture; what is no PNG file, or broken from some place on, as it is from there.
+
+    Raises:
+        InvalidRequest: a PNG of more chunks than an ordinary encoder writes
+    """
     if not raw.startswith(_SIGNATURE):
         return raw
     kept: list[bytes] = []
     start, notes = 0, set(_WHICH_WAY_UP)
-    for at, name, end in _chunks(raw):
+    for count, (at, name, end) in enumerate(_chunks(raw)):
+        if count == _MOST_CHUNKS:
+            raise InvalidRequest(
+                f"picture is a PNG of more than {_MOST_CHUNKS} chunks: save it again, by an "
+                "ordinary encoder"
+            )
         if not name[0] & _ANCILLARY or name in _NEEDED:
             continue
         note = next((one for one in notes if _is(one, raw, at, end)), None)

@@ -345,6 +345,18 @@ def test_a_note_that_says_which_way_up_is_heard() -> None:
         assert pixels(png_with(note)) == pixels(file(BLACK_AND_WHITE.rotate(180))), note[0]
 
 
+def test_a_png_of_a_million_chunks_is_refused() -> None:
+    """16 MB of empty ones cost 12 s."""
+    end = 65_536 - 3  # beside header, pixels and end
+    few, many = (png_with(*[(b"IDAT", b"")] * count) for count in (end, end + 1))
+
+    made, refused = codec().encode([few, many], truncate=False)
+
+    assert isinstance(made, Encoded)
+    assert isinstance(refused, InvalidRequest)
+    assert "a PNG of more than 65536 chunks: save it again" in refused.detail
+
+
 @given(raw=st.binary(max_size=200))
 def test_what_is_behind_a_png_header_is_never_an_accident(raw: bytes) -> None:
     rest = file(BLACK_AND_WHITE)
