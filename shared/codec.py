@@ -97,5 +97,5 @@ def _decode(frame: bytes, decoder: msgspec.msgpack.Decoder[T]) -> T:
         )
     try:
         return decoder.decode(memoryview(frame)[1:])
-    except msgspec.MsgspecError as exc:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:  # the latter of a tag, as it is
         raise DecodeError(f"frame of {len(frame)} bytes does not decode: {exc}") from exc

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.codec import (
@@ -73,6 +73,7 @@ DECODERS: list[Callable[[bytes], Any]] = [decode_rows, decode_outcomes, decode_l
 
 @pytest.mark.parametrize("decode", DECODERS)
 @given(frame=st.binary(max_size=200))
+@example(frame=b"\x91\x91\xa4\x00\x00\x00\x80")  # a tag that is no UTF-8
 def test_arbitrary_bytes_decode_or_are_refused_by_name(
     decode: Callable[[bytes], Any], frame: bytes
 ) -> None:
