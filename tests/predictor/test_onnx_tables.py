@@ -428,6 +428,15 @@ def test_a_model_that_answers_nan_without_a_value_is_refused(tmp_path: Path) -> 
     assert said.endswith("NaN or infinity: leave out of table.missing what the model needs")
 
 
+def test_a_graph_that_answers_its_sample_with_nan_is_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path / "m", linear(end="Log"), table_toml())
+
+    assert refused(folder) == (
+        f"{folder}/1/model.onnx: answers the sample with NaN or infinity: give another graph, or a "
+        "sample that it answers"
+    )
+
+
 def test_whole_numbers_have_no_nan(tmp_path: Path) -> None:
     said = refused(write(tmp_path / "m", linear(kind=P.INT64), table_toml(missing='["f2"]')))
 

@@ -294,6 +294,13 @@ class Mixes(Table):
         return super().forward(rows / rows.abs().sum().clamp(min=1))
 
 
+class Logs(Table):
+    """Takes the logarithm of what may be negative."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return super().forward(rows).log()
+
+
 def table(tmp_path: Path, **weights: torch.Tensor) -> ModelSpec:
     save_file(weights, tmp_path / "model.safetensors")
     return classifier(
@@ -355,3 +362,10 @@ def test_a_module_whose_rows_do_not_stand_alone_is_refused(
 
     with pytest.raises(UnknownBackend, match="differently beside another one, or each time"):
         load_table(replace(spec, module=f"{__name__}:{module.__name__}"))
+
+
+def test_a_module_that_answers_its_sample_with_nan_is_refused(tmp_path: Path) -> None:
+    spec = table(tmp_path, weight=-torch.ones(2, 2), bias=torch.zeros(2))
+
+    with pytest.raises(UnknownBackend, match="Logs answers the sample with NaN or infinity: give"):
+        load_table(replace(spec, module=f"{__name__}:Logs"))

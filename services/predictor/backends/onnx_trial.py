@@ -41,7 +41,7 @@ def each_alone(
 
     Raises:
         UnknownBackend: it does not compute the sample, or not so many scores; or other ones each
-            time
+            time; or NaN or infinity
     """
     try:
         rows, scores = [sample], [compute([sample])]
@@ -59,6 +59,11 @@ def each_alone(
         raise UnknownBackend(
             f"{signature.file}: answers the same input differently each time, as graphs do that "
             "draw random numbers: export it in eval mode, without dropout"
+        )
+    if not np.isfinite(scores[0]).all():
+        raise UnknownBackend(
+            f"{signature.file}: answers the sample with NaN or infinity: give another graph, or a "
+            "sample that it answers"
         )
     for row in others:
         with suppress(PredictionFailed):

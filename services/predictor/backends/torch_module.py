@@ -30,6 +30,7 @@ from shared.model_spec import ModelSpec
 
 log = structlog.get_logger()
 
+_SEED: Final = 0
 _GREY: Final = 128
 
 
@@ -54,11 +55,18 @@ class TorchModule:
             self._check_rows(spec)
 
     def _check_rows(self, spec: ModelSpec) -> None:
-        """Raises: UnknownBackend: a row's answer depends on those beside it, or on chance."""
+        """Raises: UnknownBackend: an answer is NaN, or depends on other rows or on chance."""
         (name, one), *_ = self.made_up(1).tensors.items()
+        if one.dtype == np.uint8:  # of one colour, a picture that is standardized is NaN
+            one = np.random.default_rng(_SEED).integers(0, 256, one.shape, np.uint8)
         other = np.full_like(one, _GREY) if one.dtype == np.uint8 else np.zeros_like(one)
         rows = [Row({name: array}) for array in (one, other, one)]  # zeros may add nothing
         alone = np.concatenate([self._answers(self.prepare([row])) for row in rows])
+        if not np.isfinite(alone[0]).all():
+            raise UnknownBackend(
+                f"{spec.file}: {spec.module} answers the sample with NaN or infinity: give other "
+                "weights, or a sample that it answers"
+            )
         together = self._answers(self.prepare(rows))
         within = TOLERANCE[self._dtype] * np.max(np.abs(alone), initial=1, where=np.isfinite(alone))
         if together.shape != alone.shape or not np.allclose(
