@@ -261,6 +261,45 @@ def test_a_label_beside_the_scores_is_left_alone(tmp_path: Path, kind: str) -> N
     np.testing.assert_allclose(served.scores(*ROWS), softmax(logits), atol=1e-6)
 
 
+def named_classes(*names: str) -> onnx.ModelProto:
+    """Each row's class by its name, beside its scores: its first, second and third value."""
+    classes = onnx.numpy_helper.from_array(np.array(names, object), "names")
+    scores = onnx.numpy_helper.from_array(np.eye(4, 3, dtype="f4") * 4, "w")
+    return model(
+        [
+            node("MatMul", "x w", "scores"),
+            node("ArgMax", "scores", "index", axis=1, keepdims=0),
+            node("Gather", "names index", "label"),
+        ],
+        [port("x", P.FLOAT, None, 4)],
+        [port("label", P.STRING, None), port("scores", P.FLOAT, None, 3)],
+        [classes, scores],
+    )
+
+
+@pytest.mark.parametrize("labels", [["c", "a", "b"], ["b", "a", "c"]])
+def test_labels_in_another_order_than_the_graphs_classes_are_refused(
+    tmp_path: Path, labels: list[str]
+) -> None:
+    toml = table_toml(labels=labels, sample=[1, 0, 0, 0])
+
+    said = refused(write(tmp_path / "m", named_classes("a", "b", "c"), toml))
+
+    assert "model.toml: labels are in another order than the scores of " in said
+    assert f'says "a" where the best score would be called "{labels[0]}"' in said
+
+
+@pytest.mark.parametrize("sample", [[1, 0, 0, 0], [0.1, 0, 0, 0]])
+def test_names_that_agree_or_are_not_the_graphs_are_served(
+    tmp_path: Path, sample: list[float]
+) -> None:
+    for names in (("a", "b", "c"), ("0", "1", "2"), ("un", "deux", "trois")):
+        graph = named_classes(*names)
+        served = Served(write(tmp_path / names[0], graph, table_toml(sample=sample)))
+        (answer,) = served.answers([0, 9, 0, 0])
+        assert answer["label"] == LABELS[1]
+
+
 def test_a_label_alone_is_no_score(tmp_path: Path) -> None:
     graph = linear(
         beside=[node("ArgMax", "logits", "label", axis=1, keepdims=0)],

@@ -14,15 +14,21 @@ from numpy.typing import NDArray
 from services.predictor.backends.base import UnknownBackend
 from services.predictor.backends.fixed_shape import FixedShape
 from services.predictor.backends.logits import outcomes_of
+from services.predictor.backends.onnx_labels import check_order, class_output
 from services.predictor.backends.onnx_pictures import PictureFeed
 from services.predictor.backends.onnx_scores import scores_of
 from services.predictor.backends.onnx_session import Feeds, Graph, graph_file
 from services.predictor.backends.onnx_signature import Signature
 from services.predictor.backends.onnx_tables import TableFeed
-from services.predictor.backends.onnx_trial import check_scoring, computes_together, each_alone
+from services.predictor.backends.onnx_trial import (
+    Tried,
+    check_scoring,
+    computes_together,
+    each_alone,
+)
 from services.predictor.rows import Row
-from shared.contract import Failure, Outcome
-from shared.model_spec import ImageInput, ModelSpec
+from shared.contract import PROBABILITIES, Failure, Outcome
+from shared.model_spec import ImageInput, ModelSpec, Scoring
 
 _SEED: Final = 0
 
@@ -68,7 +74,19 @@ class OnnxRows:
         sample, other = _unlike(self._shape, spec)
         tried = each_alone(self._compute, sample, [other], signature, spec)
         check_scoring(self._scores, tried, signature, spec)
+        self._check_labels(tried, signature, spec)
         return not signature.one_row and computes_together(self._compute, tried, exact=True)
+
+    def _check_labels(self, tried: Tried, signature: Signature, spec: ModelSpec) -> None:
+        """Raises: UnknownBackend: they are in another order than the graph's classes."""
+        output = class_output(signature, self._scores.outputs, spec)
+        if output is None:
+            return
+        each = [self._feed.feeds(self._shape.gather([row])) for row in tried.rows]
+        classes = [np.ravel(self._graph.run([output], feeds)[0]) for feeds in each]
+        if all(len(one) == 1 for one in classes):
+            scored = self._name == PROBABILITIES or spec.scoring is Scoring.PROBABILITIES
+            check_order([one[0] for one in classes], tried.scores, scored, signature, spec)
 
     def _compute(self, rows: Sequence[Row]) -> NDArray[Any]:
         feeds = self._feed.feeds(self._shape.gather(rows))
