@@ -6,8 +6,7 @@ same for every process, with a revision. Pure: who reads it, and when, is each p
 
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from hashlib import blake2b
 from typing import Annotated
 
@@ -43,6 +42,24 @@ class Desired(msgspec.Struct, frozen=True):
     models: Mapping[str, Wanted] = {}
 
 
+class Holding:
+    """One more is under way, by a revision; each request has two, and a generator costs more."""
+
+    __slots__ = ("_revision", "_under_way")
+
+    def __init__(self, under_way: Counter[int], revision: int) -> None:
+        self._under_way, self._revision = under_way, revision
+
+    def __enter__(self) -> int:
+        self._under_way[self._revision] += 1
+        return self._revision
+
+    def __exit__(self, *_: object) -> None:
+        self._under_way[self._revision] -= 1
+        if not self._under_way[self._revision]:
+            del self._under_way[self._revision]
+
+
 class Catalogue:
     """The repository as it is wanted now."""
 
@@ -62,20 +79,12 @@ class Catalogue:
         """The lowest revision that something under way was admitted by."""
         return min(self._under_way, default=self.revision)
 
-    @contextmanager
-    def holding(self, revision: int | None = None) -> Iterator[int]:
+    def holding(self, revision: int | None = None) -> "Holding":
         """Something is admitted, and not yet in the queue, for the length of the block.
 
-        By the revision that it was admitted by; where none is named, by today's. Yields it.
+        By the revision that it was admitted by; where none is named, by today's. Gives it.
         """
-        revision = self.revision if revision is None else revision
-        self._under_way[revision] += 1
-        try:
-            yield revision
-        finally:
-            self._under_way[revision] -= 1
-            if not self._under_way[revision]:
-                del self._under_way[revision]
+        return Holding(self._under_way, self.revision if revision is None else revision)
 
     @property
     def default(self) -> ModelSpec:

@@ -92,7 +92,8 @@ class Admission:
             inputs = self._inputs(sent, spec)
             return inputs, fingerprint(name, version, inputs, body.parameters)
 
-        inputs, asked = await self._large_work.run(read, large=sent.size_bytes > LARGE_BYTES)
+        large = sent.size_bytes > LARGE_BYTES
+        inputs, asked = await self._large_work.run(read) if large else read()
         trace = call.headers.get(b"traceparent", b"")
         return Ask(
             id=job_id,

@@ -79,8 +79,8 @@ async def read_body(
 
 
 async def _read_fields(raw: bytes, large_work: LargeWork) -> Body:
-    read = partial(read_json, raw)
-    fields = await large_work.run(read, large=len(raw) > LARGE_BYTES)
+    large = len(raw) > LARGE_BYTES
+    fields = await large_work.run(partial(read_json, raw)) if large else read_json(raw)
     return Body(fields, size_bytes=len(raw))
 
 

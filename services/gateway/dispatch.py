@@ -171,14 +171,15 @@ class Dispatch:
         lane = self._lane(ask, max(least, 1) * parts, parts=parts)
         truncate = ask.parameters.truncate
         cut = partial(raw_chunks, ask.inputs, lane=lane, truncate=truncate, least=least)
-        return await self._large_work.run(cut, large=parts > LARGE_ROWS)
+        return await self._large_work.run(cut) if parts > LARGE_ROWS else cut()
 
     def _lane(self, ask: Ask, tokens: int, *, parts: int) -> Lane:
         """A forward is not interrupted, so what takes about one is small: docs/adr/0017."""
+        if parts == 1 or ask.lane is not Lane.INTERACTIVE:
+            return ask.lane
         rate = self._pulse.tokens_per_s(ask.spec.key)
         small = max(self._policy.chunk_tokens, self._policy.small_s * rate)
-        large = ask.lane is Lane.INTERACTIVE and parts > 1 and tokens > small
-        return Lane.LARGE if large else ask.lane
+        return Lane.LARGE if tokens > small else Lane.INTERACTIVE
 
     async def _encoded(self, ask: Ask) -> tuple[tuple[Chunk, ...], Layout | None]:
         codec = self._codecs[ask.spec.key]
@@ -189,7 +190,8 @@ class Dispatch:
             chunk_tokens=self._policy.chunk_tokens,
             chunk_rows=self._policy.chunk_rows,
         )
-        chunks, layout = await self._large_work.run(cut, large=len(rows) > LARGE_ROWS)
+        large = len(rows) > LARGE_ROWS
+        chunks, layout = await self._large_work.run(cut) if large else cut()
         if not chunks:
             raise next(row for row in rows if isinstance(row, RequestRejected))
         return chunks, layout

@@ -19,14 +19,12 @@ LARGE_ROWS: Final = 128
 
 
 class LargeWork:
-    """Runs what is large in a thread, and what is not at once; used from one event loop."""
+    """Runs what is large in a thread; used from one event loop."""
 
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
 
-    async def run(self, work: Callable[[], T], *, large: bool) -> T:
+    async def run(self, work: Callable[[], T]) -> T:
         """What ``work`` returns or raises."""
-        if not large:
-            return work()
         async with self._turn:
             return await asyncio.to_thread(work)

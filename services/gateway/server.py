@@ -58,7 +58,8 @@ class HttpProtocol(HttpToolsProtocol):
             (head_bytes,) = offer.args
             self._decline()
             return memoryview(data)[head_bytes:]
-        self._bound_head(len(data))
+        if self.headers is not self._whole_head:
+            self._bound_head(len(data))
         return b""
 
     def _bound_head(self, piece_bytes: int) -> None:
@@ -67,8 +68,6 @@ class HttpProtocol(HttpToolsProtocol):
         Raises:
             _HeadTooLarge
         """
-        if self.headers is self._whole_head:
-            return
         if self.headers is not self._growing_head:
             self._growing_head, self._growing_bytes = self.headers, 0
             return
