@@ -166,7 +166,11 @@ async def test_a_version_whose_code_cannot_be_loaded_costs_the_worker_nothing(
     )
     folder = tmp_path / "models" / "hangs" / "2"
     folder.mkdir()
-    (folder / "model.py").write_text("raise RuntimeError('not today')")
+    # A gateway can load it: what it cannot load either is refused where it is asked for.
+    (folder / "model.py").write_text(
+        "import sys\nif 'services.gateway' not in sys.modules: raise RuntimeError('not today')\n"
+        "def encode(given): return {}\ndef decode(outputs): return {}\n"
+    )
     with client_of(cluster) as client:
         client.put("/models/hangs/serving", json={"versions": ["2"]}, headers={"X-API-Key": KEY})
         async with asyncio.timeout(READY_WITHIN_S):
