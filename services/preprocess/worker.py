@@ -85,7 +85,7 @@ class Worker:
     async def _next(self) -> list[Delivery]:
         """What to begin next: the work of the dead, what waits, or what comes within a second."""
         most = self._window.inputs - self._window.inputs // _REFILL  # several for one round trip
-        while len(self._working) >= max(most, 1):
+        while len(self._working) >= most:
             await asyncio.wait(self._working, return_when=asyncio.FIRST_COMPLETED)
         room = self._window.inputs - len(self._working)
         found = self._held(await self._recovered()) or self._held(await self._reclaimed(room))
