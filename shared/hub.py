@@ -54,18 +54,14 @@ def fetch(hub_id: str, *, weights: bool) -> Path:
         ModelRefused: unknown, gated, unreachable, or not in the cache of an offline machine; or
             what it has as ``modules.json`` is none.
     """
-    from huggingface_hub import is_offline_mode, model_info, set_client_factory
+    from huggingface_hub import set_client_factory
 
     set_client_factory(_client)
     try:
         folder = _cached(hub_id, weights=weights)
         if folder is None:
             log.info("fetching a checkpoint from the hub", hub_id=hub_id)
-            if not is_offline_mode():
-                # The library would pass over a silent hub here and give what the cache has of the
-                # checkpoint, or ask six times for the list of files.
-                model_info(hub_id)
-            return _fetched(hub_id, weights=weights)
+            return _asked_for(hub_id, weights=weights)
         return _completed(hub_id, folder, weights=weights)
     except ModelRefused:
         raise
@@ -73,6 +69,19 @@ def fetch(hub_id: str, *, weights: bool) -> Path:
         raise ModelRefused(
             f"{hub_id}: is no directory here, and cannot be fetched from the hub: {_in_a_line(exc)}"
         ) from exc
+
+
+def _asked_for(hub_id: str, *, weights: bool, revision: str | None = None) -> Path:
+    """What is wanted of a revision, of a hub that answers.
+
+    The library by itself would pass over a silent one and give what the cache has of the
+    checkpoint, or ask six times for the list of files.
+    """
+    from huggingface_hub import is_offline_mode, model_info
+
+    if not is_offline_mode():
+        model_info(hub_id, revision=revision)
+    return _fetched(hub_id, weights=weights, revision=revision)
 
 
 def _fetched(hub_id: str, *, weights: bool, revision: str | None = None, **how: Any) -> Path:
@@ -115,14 +124,12 @@ def _completed(hub_id: str, folder: Path, *, weights: bool) -> Path:
     Raises:
         Exception: it does lack something, which cannot be fetched
     """
-    from huggingface_hub import is_offline_mode, model_info
+    from huggingface_hub import is_offline_mode
 
     if not is_offline_mode() and not _is_listed(hub_id, folder):
         log.info("asking the hub whether the cache has all of a checkpoint", hub_id=hub_id)
         try:
-            # First what is asked once: the library asks six times for the list of files.
-            model_info(hub_id, revision=folder.name)
-            _fetched(hub_id, weights=weights, revision=folder.name)
+            _asked_for(hub_id, weights=weights, revision=folder.name)
         except Exception as exc:
             if _is_listed(hub_id, folder):
                 raise
