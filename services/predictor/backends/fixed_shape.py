@@ -1,7 +1,7 @@
 """Rows of one size, stacked: nothing is padded. Pictures become the numbers of the training."""
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,8 @@ from services.predictor.rows import Array, Row
 from shared.contract import weight
 from shared.errors import PredictionFailed
 from shared.model_spec import ImageInput, ModelSpec, TableInput
+
+_SEED: Final = 0
 
 
 class FixedShape:
@@ -34,6 +36,18 @@ class FixedShape:
             return Row({self._name: self._any})
         gone = np.isin(self._takes.features, list(without))
         return Row({self._name: np.where(gone, np.nan, self._any)})
+
+    def unlike(self) -> tuple[Row, Row]:
+        """Two rows that differ, to try a model with: the sample and zeros, or pictures of noise.
+
+        Of one colour, a picture that the model standardizes by itself would be NaN.
+        """
+        if isinstance(self._takes, ImageInput):
+            shape = (2, *self._any.shape)
+            one, other = np.random.default_rng(_SEED).integers(0, 256, shape, np.uint8)
+        else:
+            one, other = self._any, np.zeros_like(self._any)
+        return Row({self._name: one}), Row({self._name: other})
 
     def gather(self, rows: Sequence[Row]) -> NDArray[Any]:
         """uint8 [B, channels, height, width] or float64 [B, features], as they came.

@@ -6,7 +6,7 @@ What the graph takes and how its scores are read: :mod:`onnx_tables`, :mod:`onnx
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,6 @@ from services.predictor.backends.onnx_trial import (
 from services.predictor.rows import Row
 from shared.contract import PROBABILITIES, Failure, Outcome
 from shared.model_spec import ImageInput, ModelSpec, Scoring
-
-_SEED: Final = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ class OnnxRows:
                 f"{spec.file}: sample is none that the graph {signature.file} takes: "
                 f"{fault.detail}: write one that it does"
             )
-        sample, other = _unlike(self._shape, spec)
+        sample, other = self._shape.unlike()
         tried = each_alone(self._compute, sample, [other], signature, spec)
         check_scoring(self._scores, tried, signature, spec)
         self._check_labels(tried, signature, spec)
@@ -133,12 +131,3 @@ def _feed(signature: Signature, spec: ModelSpec) -> TableFeed | PictureFeed:
     if isinstance(spec.takes, ImageInput):
         return PictureFeed(signature, spec)
     return TableFeed(signature, spec)
-
-
-def _unlike(shape: FixedShape, spec: ModelSpec) -> tuple[Row, Row]:
-    """Two rows that differ: the sample's and zeros, or two pictures of noise."""
-    (name, one), *_ = shape.made_up().tensors.items()
-    if isinstance(spec.takes, ImageInput):
-        noise = np.random.default_rng(_SEED).integers(0, 256, (2, *one.shape), np.uint8)
-        return Row({name: noise[0]}), Row({name: noise[1]})
-    return Row({name: one}), Row({name: np.zeros_like(one)})

@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import structlog
@@ -29,9 +29,6 @@ from shared.errors import PredictionFailed
 from shared.model_spec import ModelSpec
 
 log = structlog.get_logger()
-
-_SEED: Final = 0
-_GREY: Final = 128
 
 
 class TorchModule:
@@ -56,11 +53,8 @@ class TorchModule:
 
     def _check_rows(self, spec: ModelSpec) -> None:
         """Raises: UnknownBackend: an answer is NaN, or depends on other rows or on chance."""
-        (name, one), *_ = self.made_up(1).tensors.items()
-        if one.dtype == np.uint8:  # of one colour, a picture that is standardized is NaN
-            one = np.random.default_rng(_SEED).integers(0, 256, one.shape, np.uint8)
-        other = np.full_like(one, _GREY) if one.dtype == np.uint8 else np.zeros_like(one)
-        rows = [Row({name: array}) for array in (one, other, one)]  # zeros may add nothing
+        one, other = self._shape.unlike()
+        rows = [one, other, one]  # zeros may add nothing
         alone = np.concatenate([self._answers(self.prepare([row])) for row in rows])
         if not np.isfinite(alone[0]).all():
             raise UnknownBackend(
