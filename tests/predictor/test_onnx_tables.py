@@ -289,15 +289,25 @@ def test_labels_in_another_order_than_the_graphs_classes_are_refused(
     assert f'says "a" where the best score would be called "{labels[0]}"' in said
 
 
-@pytest.mark.parametrize("sample", [[1, 0, 0, 0], [0.1, 0, 0, 0]])
-def test_names_that_agree_or_are_not_the_graphs_are_served(
-    tmp_path: Path, sample: list[float]
+@pytest.mark.parametrize(
+    ("names", "labels", "sample"),
+    [
+        ("abc", LABELS, [1, 0, 0, 0]),
+        ("xyz", LABELS, [1, 0, 0, 0]),
+        ("012", ("1", "0", "2"), [1, 0, 0, 0]),
+        ("abc", ("b", "a", "c"), [0.1, 0, 0, 0]),
+    ],
+    ids=["the same", "other names", "an index", "no score is clear"],
+)
+def test_an_order_that_nothing_speaks_against_is_served(
+    tmp_path: Path, names: str, labels: tuple[str, ...], sample: list[float]
 ) -> None:
-    for names in (("a", "b", "c"), ("0", "1", "2"), ("un", "deux", "trois")):
-        graph = named_classes(*names)
-        served = Served(write(tmp_path / names[0], graph, table_toml(sample=sample)))
-        (answer,) = served.answers([0, 9, 0, 0])
-        assert answer["label"] == LABELS[1]
+    graph = named_classes(*names)
+
+    served = Served(write(tmp_path / "m", graph, table_toml(labels=labels, sample=sample)))
+
+    (answer,) = served.answers([0, 9, 0, 0])
+    assert answer["label"] == labels[1]
 
 
 def test_a_label_alone_is_no_score(tmp_path: Path) -> None:
