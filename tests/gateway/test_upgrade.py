@@ -154,11 +154,11 @@ def test_a_head_without_end_is_refused(gateway: GatewayProcess, offer: str, line
 
 
 def sent_now(connection: socket.socket, some: bytes) -> int:
-    """How much of it the other end takes without our waiting."""
+    """How much of it the other end takes without our waiting; nothing once it has hung up."""
     try:
         return connection.send(some)
-    except BlockingIOError:
-        return 0
+    except (BlockingIOError, ConnectionResetError, BrokenPipeError):
+        return 0  # what it has answered before can still be read
 
 
 def received_now(connection: socket.socket) -> bytes:
