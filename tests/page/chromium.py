@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -173,9 +173,7 @@ def running_chromium(folder: Path) -> Iterator[Chromium]:
     browser = Chromium(to_browser, from_browser)
     try:
         yield browser
-        browser.do("Browser.close")
     finally:
-        with suppress(OSError):
-            os.close(to_browser)  # it goes when nobody speaks to it any more
+        os.close(to_browser)  # it goes then; of Browser.close the answer may be lost as it goes
         process.wait(60)
         os.close(from_browser)
